@@ -1,0 +1,148 @@
+"""Model configurations: one frozen dataclass, and the presets by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+
+from dictco_lib.errors import ConfigError, QualityError
+
+#: The six rate-distortion trade-offs (MSE) that the field publishes. Larger means more bits.
+LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of one dictionary-based codec.
+
+    The image-side strides are fixed by the family: ``y`` has stride 16 and ``z`` stride 64.
+    """
+
+    name: str = "dcae"
+    N: int = 192  # channels of z and of the hyper transforms
+    M: int = 320  # channels of y
+    groups: tuple[int, ...] = (64,) * 5  # channels of each slice of y, in coding order
+    widths: tuple[int, int, int] = (96, 144, 256)  # transform channels at strides 2, 4, 8
+    head_dims: tuple[int, int, int] = (8, 16, 32)
+    blocks: tuple[int, int, int] = (1, 2, 12)  # attention blocks at strides 2, 4, 8
+    residual_blocks: int = 3  # bottlenecks in each down- or upsampling step
+    reduction: int = 2  # inner width of a bottleneck is channels // reduction
+    batch_norm: bool = False  # BatchNorm and a closing ReLU in each bottleneck
+    window: int = 8
+    hyper_head_dim: int = 32
+    hyper_window: int = 4
+    hyper_channels: int = 320  # channels of each of the two hyper-synthesis outputs
+    experts: int = 0  # 0: one dictionary shared by all slices; K: K dictionaries per slice
+    entries: int = 128  # entries per dictionary
+    dictionary_dim: int = 640
+    heads: int = 20
+    context_channels: int = 320  # channels that the dictionary attention hands on
+    parameter_widths: tuple[int, int] = (224, 128)  # hidden widths of mean, scale and LRP nets
+    lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
+
+    def __post_init__(self) -> None:
+        for field in ("groups", "widths", "head_dims", "blocks", "parameter_widths", "lmbdas"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        self._check(sum(self.groups) == self.M, f"groups {self.groups} must add up to M={self.M}")
+        self._check(min(self.groups, default=0) > 0, f"groups {self.groups} must all be positive")
+        for field in ("widths", "head_dims", "blocks"):
+            n = len(getattr(self, field))
+            self._check(n == 3, f"{field} has {n} entries, expected 3 (strides 2, 4 and 8)")
+        for width, head in zip(
+            (*self.widths, self.N), (*self.head_dims, self.hyper_head_dim), strict=True
+        ):
+            self._check(width % head == 0, f"width {width} is not a multiple of head_dim {head}")
+        self._check(
+            self.dictionary_dim % self.heads == 0,
+            f"dictionary_dim {self.dictionary_dim} is not a multiple of heads {self.heads}",
+        )
+        self._check(
+            len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
+            f"lmbdas {self.lmbdas} must be empty or at least two increasing values",
+        )
+
+    def _check(self, ok: bool, message: str) -> None:
+        if not ok:
+            raise ConfigError(f"model config {self.name!r}: {message}")
+
+    @property
+    def is_variable_rate(self) -> bool:
+        """Whether one checkpoint covers a range of qualities."""
+        return bool(self.lmbdas)
+
+    def level(self, quality: float) -> float:
+        """Position of a quality (0-100) between the lambda anchors, 0 to ``len(lmbdas) - 1``."""
+        if not 0 <= quality <= 100:
+            raise QualityError(f"quality {quality} is outside 0-100; choose a number in between")
+        return quality / 100 * (len(self.lmbdas) - 1)
+
+    def lmbda(self, quality: float) -> float:
+        """Trade-off that a quality stands for: geometric interpolation of the anchors."""
+        level = self.level(quality)
+        low = min(int(level), len(self.lmbdas) - 2)
+        a, b = (math.log(v) for v in self.lmbdas[low : low + 2])
+        return math.exp(a + (level - low) * (b - a))
+
+    def to_dict(self) -> dict:
+        """Plain values, ready for JSON; :meth:`from_dict` is the way back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> ModelConfig:
+        """Rebuild a configuration; unknown keys are an error, never dropped."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ConfigError(
+                f"model config has unknown keys {unknown}; it was written by another version "
+                "of dictco_lib, or misspelt"
+            )
+        return cls(**values)
+
+
+DCAE = ModelConfig()
+DICTCO = replace(DCAE, name="dictco", experts=4, entries=64, reduction=4, batch_norm=True)
+CLASSROOM = ModelConfig(
+    name="classroom",
+    N=96,
+    M=192,
+    groups=(16, 16, 32, 64, 64),
+    widths=(32, 80, 144),
+    head_dims=(16, 16, 24),
+    blocks=(0, 0, 2),
+    residual_blocks=2,
+    hyper_head_dim=24,
+    hyper_channels=96,
+    experts=4,
+    entries=32,
+    dictionary_dim=128,
+    heads=4,
+    context_channels=96,
+    parameter_widths=(64, 64),
+    lmbdas=LMBDAS,
+)
+NANO = replace(
+    CLASSROOM,
+    name="nano",
+    N=32,
+    M=48,
+    groups=(8, 16, 24),
+    widths=(16, 24, 32),
+    head_dims=(8, 8, 8),
+    blocks=(0, 0, 1),
+    residual_blocks=1,
+    hyper_head_dim=16,
+    hyper_channels=32,
+    entries=16,
+    dictionary_dim=32,
+    heads=2,
+    context_channels=32,
+    parameter_widths=(32, 32),
+)
+PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, NANO)}
+
+
+def preset(name: str) -> ModelConfig:
+    """Configuration of a preset: ``dcae``, ``dictco``, ``classroom`` or ``nano``."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,1 @@
+"""Everything between the latent y and bits: hyperprior, slice loop, tables, streams, guard."""

@@ -1,0 +1,141 @@
+"""The latent codec: hyperprior, slice heads and gains; y in, likelihoods or streams out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from torch import Tensor, nn
+
+from dictco_lib.config import ModelConfig
+from dictco_lib.entropy.gaussian import EstimatingCoder, quantize_ste
+from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
+from dictco_lib.layers.attention import AttentionStage
+from dictco_lib.layers.gain import Gain
+from dictco_lib.layers.residual import Downsample, Upsample, downsampling_conv, upsampling_conv
+
+
+class HyperAnalysis(nn.Sequential):
+    """y (B, M, H, W) -> z (B, N, H/4, W/4)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(
+            Downsample(config.M, config.N, **residual_options(config)),
+            _hyper_stage(config),
+            downsampling_conv(config.N, config.N, 3),
+        )
+
+
+class HyperSynthesis(nn.Sequential):
+    """z_hat (B, N, H/4, W/4) -> side information about scales or means, (B, S, H, W)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(
+            upsampling_conv(config.N, config.N, 3),
+            _hyper_stage(config),
+            Upsample(config.N, config.hyper_channels, **residual_options(config)),
+        )
+
+
+def residual_options(config: ModelConfig) -> dict:
+    """The options that all down- and upsampling steps of a model share."""
+    return {
+        "blocks": config.residual_blocks,
+        "reduction": config.reduction,
+        "batch_norm": config.batch_norm,
+    }
+
+
+def _hyper_stage(config: ModelConfig) -> AttentionStage:
+    return AttentionStage(config.N, config.hyper_head_dim, config.hyper_window, 1)
+
+
+class LatentCodec(nn.Module):
+    """Entropy model of y: everything of a codec except its two transforms.
+
+    ::
+
+        y --gain--> h_a --> z --gain--> Q --> z_hat --> h_scale, h_mean --> side
+        |                               |                                   |
+        +--> slices: context(side, earlier slices) -> mean, scale -> Q -> LRP --> y_hat
+
+    Reference:
+        Lu et al., CVPR 2025, arXiv:2504.00496; Minnen & Singh, ICIP 2020, arXiv:2007.08739.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.h_a = HyperAnalysis(config)
+        self.h_scale = HyperSynthesis(config)
+        self.h_mean = HyperSynthesis(config)
+        self.entropy_bottleneck = EntropyBottleneck(config.N)
+        self.gaussian = GaussianConditional(None)
+        self.dictionary = None
+        if not config.experts:
+            self.dictionary = nn.Parameter(torch.randn(config.entries, config.dictionary_dim))
+        self.slices = nn.ModuleList(SliceHead(config, k) for k in range(len(config.groups)))
+        if config.is_variable_rate:
+            # Rate falls by 3 log2(step) bits per pixel while 255**2 * lmbda * step**2 / 12 grows:
+            # for an orthonormal transform the optimum is step**2 = 18 / (ln 2 * 255**2 * lmbda).
+            start = [0.5 * math.log(math.log(2) * 255**2 * v / 18) for v in config.lmbdas]
+            self.gain_y = Gain(start, config.M)
+            self.gain_z = Gain([0.0] * len(start), config.N)
+
+    def scale_y(self, y: Tensor, level: Tensor | None) -> Tensor:
+        """Apply the gain of y."""
+        return y if level is None else y * self.gain_y.gain(level)
+
+    def unscale_y(self, y_hat: Tensor, level: Tensor | None) -> Tensor:
+        """Apply the inverse gain of y."""
+        return y_hat if level is None else y_hat * self.gain_y.inverse(level)
+
+    def scale_z(self, z: Tensor, level: Tensor | None) -> Tensor:
+        """Apply the gain of z."""
+        return z if level is None else z * self.gain_z.gain(level)
+
+    def side(self, z_hat: Tensor, level: Tensor | None) -> Tensor:
+        """Side information for the slices, scales first, shape (B, 2S, H, W)."""
+        if level is not None:
+            z_hat = z_hat * self.gain_z.inverse(level)
+        return torch.cat([self.h_scale(z_hat), self.h_mean(z_hat)], dim=1)
+
+    def run_slices(self, side: Tensor, coder) -> SliceTrace:
+        """The slice loop with any slice coder."""
+        return code_slices(self.slices, self.dictionary, side, coder)
+
+    def medians(self) -> Tensor:
+        """Middle quantile of each channel of z, shape (1, N, 1, 1)."""
+        return self.entropy_bottleneck.quantiles[:, :, 1:2].detach().permute(1, 0, 2).unsqueeze(-1)
+
+    def forward(self, y: Tensor, level: Tensor | None) -> dict:
+        """Estimate rates.
+
+        Args:
+            y: latent, shape (B, M, H, W), H and W multiples of 4.
+            level: position between the lambda anchors, shape (B,); None for a fixed rate.
+
+        Returns:
+            ``y_hat`` (inverse gain applied), ``likelihoods`` (``y``, ``z``), ``para`` (``y``,
+            ``means``, ``scales``; in the gained domain) and ``routing``, a list per slice of
+            (B, K, H, W).
+        """
+        y = self.scale_y(y, level)
+        z = self.scale_z(self.h_a(y), level)
+        _, z_likelihoods = self.entropy_bottleneck(z)
+        medians = self.medians()
+        z_hat = quantize_ste(z - medians) + medians
+        coder = EstimatingCoder(y.split(self.config.groups, dim=1), self.gaussian)
+        trace = self.run_slices(self.side(z_hat, level), coder)
+        return {
+            "y_hat": self.unscale_y(torch.cat(trace.y_hat, dim=1), level),
+            "likelihoods": {"y": torch.cat(coder.likelihoods, dim=1), "z": z_likelihoods},
+            "para": {
+                "y": y,
+                "means": torch.cat(trace.means, dim=1),
+                "scales": torch.cat(trace.scales, dim=1),
+            },
+            "routing": trace.routing,
+            "z": z,
+        }

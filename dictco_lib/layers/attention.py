@@ -1,0 +1,158 @@
+"""Window attention with learned skip scales and a gated MLP (the transform stages of DCAE).
+
+Inside these blocks tensors are channels-last, (B, H, W, C); a stage takes and returns (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SkipScale(nn.Module):
+    """Learned per-channel factor on a skip path (not on the branch)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the last dimension of (..., C)."""
+        return x * self.scale
+
+
+class GatedMLP(nn.Module):
+    """``fc2(GELU(depthwise3x3(a)) * b)`` where ``a, b`` are the halves of ``fc1(x)``."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = 2 * dim
+        self.fc1 = nn.Linear(dim, 2 * hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        a, b = self.fc1(x).chunk(2, dim=-1)
+        a = self.dwconv(a.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.fc2(F.gelu(a) * b)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a relative position bias and optional shift.
+
+    Args:
+        dim: channels.
+        head_dim: channels per head.
+        window: side of a window in tokens.
+        shifted: roll the map by half a window first; pairs of tokens that were no neighbours
+            before the roll cannot see each other.
+
+    Reference:
+        Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030.
+    """
+
+    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.heads = dim // head_dim
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        # bias[h, dy + w - 1, dx + w - 1] for a query dy rows below and dx columns right of its key
+        self.bias = nn.Parameter(torch.empty(self.heads, 2 * window - 1, 2 * window - 1))
+        nn.init.trunc_normal_(self.bias, std=0.02)
+
+    def position_bias(self) -> Tensor:
+        """Bias of every query-key pair in a window, shape (h, L, L) with L = window**2."""
+        pos = torch.arange(self.window, device=self.bias.device)
+        delta = pos[:, None] - pos[None, :] + self.window - 1  # (w, w)
+        w = self.window
+        rows = delta[:, None, :, None].expand(w, w, w, w).reshape(w * w, w * w)
+        cols = delta[None, :, None, :].expand(w, w, w, w).reshape(w * w, w * w)
+        return self.bias[:, rows, cols]
+
+    def shift_mask(self, height: int, width: int) -> Tensor:
+        """Additive mask of each window, shape (windows, 1, L, L): 0, or -inf where blind."""
+        w, s = self.window, self.shift
+        region = torch.zeros(height, width, device=self.bias.device)
+        region[height - w :] += 2
+        region[height - s :] += 2
+        region[:, width - w :] += 7
+        region[:, width - s :] += 7
+        region = self._windows(region[None, :, :, None])[..., 0]  # (windows, L)
+        blind = region[:, :, None] != region[:, None, :]
+        mask = torch.zeros_like(blind, dtype=self.bias.dtype).masked_fill(blind, float("-inf"))
+        return mask[:, None]
+
+    def _windows(self, x: Tensor) -> Tensor:
+        b, height, width, c = x.shape
+        w = self.window
+        x = x.reshape(b, height // w, w, width // w, w, c).transpose(2, 3)
+        return x.reshape(-1, w * w, c)  # (B * windows, L, C)
+
+    def _unwindows(self, x: Tensor, height: int, width: int) -> Tensor:
+        w = self.window
+        x = x.reshape(-1, height // w, width // w, w, w, x.shape[-1]).transpose(2, 3)
+        return x.reshape(-1, height, width, x.shape[-1])  # (B, H, W, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape; H and W are multiples of the window."""
+        b, height, width, c = x.shape
+        if self.shift:
+            x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
+        qkv = self._windows(self.qkv(x))
+        n, length, _ = qkv.shape
+        q, k, v = qkv.reshape(n, length, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        bias = self.position_bias()[None]  # (1, h, L, L)
+        if self.shift:
+            bias = (bias + self.shift_mask(height, width)).repeat(b, 1, 1, 1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out = self.proj(out.transpose(1, 2).reshape(n, length, c))
+        out = self._unwindows(out, height, width)
+        if self.shift:
+            out = torch.roll(out, (self.shift, self.shift), (1, 2))
+        return out
+
+
+class AttentionBlock(nn.Module):
+    """``x = s1*x + Attention(LN(x))``, then ``x = s2*x + GatedMLP(LN(x))``."""
+
+    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim, head_dim, window, shifted=shifted)
+        self.skip1 = SkipScale(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = GatedMLP(dim)
+        self.skip2 = SkipScale(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        x = self.skip1(x) + self.attention(self.norm1(x))
+        return self.skip2(x) + self.mlp(self.norm2(x))
+
+
+class AttentionStage(nn.Module):
+    """Attention blocks, plain and shifted by turns, then a 3x3 convolution, around an identity.
+
+    A map whose sides are no multiples of the window is zero-padded at the bottom and right for
+    the whole branch, and cropped before the sum.
+    """
+
+    def __init__(self, dim: int, head_dim: int, window: int, blocks: int) -> None:
+        super().__init__()
+        self.window = window
+        self.blocks = nn.Sequential(
+            *(AttentionBlock(dim, head_dim, window, shifted=i % 2 == 1) for i in range(blocks))
+        )
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        height, width = x.shape[-2:]
+        out = F.pad(x, (0, -width % self.window, 0, -height % self.window))
+        out = self.blocks(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x + self.conv(out)[..., :height, :width]

@@ -1,0 +1,141 @@
+"""Cross attention from a query map to learned dictionaries, shared or as a mixture of experts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dictco_lib.layers.attention import GatedMLP, SkipScale
+
+
+class _AggregationUnit(nn.Module):
+    """1x1 convolution, GELU, depthwise 3x3, GELU, 1x1 convolution."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(dim, dim, 1)
+        self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.conv_out = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_out(F.gelu(self.dwconv(F.gelu(self.conv_in(x)))))
+
+
+class MultiScaleAggregation(nn.Module):
+    """Gathers context of growing radius, then gates it by place.
+
+    A chain of depthwise units is tapped after every unit, so that the concatenation sees
+    1x1, 3x3, 5x5 and 7x7 neighbourhoods.
+
+    Reference:
+        Lu et al., "Learned Image Compression with Dictionary-based Entropy Model", CVPR 2025,
+        arXiv:2504.00496.
+    """
+
+    def __init__(self, dim: int, units: int = 3) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(dim, dim, 1)
+        self.units = nn.ModuleList(_AggregationUnit(dim) for _ in range(units))
+        self.proj = nn.Conv2d((units + 1) * dim, dim, 1)
+        self.spatial_gate = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        taps = [self.conv_in(x.permute(0, 3, 1, 2))]
+        for unit in self.units:
+            taps.append(unit(F.gelu(taps[-1])))
+        out = self.proj(torch.cat(taps, dim=1))
+        stats = torch.cat([out.mean(1, keepdim=True), out.amax(1, keepdim=True)], dim=1)
+        return (out * torch.sigmoid(self.spatial_gate(stats))).permute(0, 2, 3, 1)
+
+
+class DictionaryAttention(nn.Module):
+    """What a dictionary knows about each place of a query map.
+
+    With ``experts == 0`` the dictionary is handed in at each call (one for all slices, as in
+    DCAE). With ``experts == K`` this module owns K dictionaries and a router: every place gets
+    gates over the experts, and an expert's attention is weighted by its gate. All experts share
+    the query, so the mixture is one product with K*N keys, a softmax within each expert, the
+    gates folded into the weights, and one product with K*N values.
+
+    Args:
+        c_in: channels of the query map.
+        c_out: channels of the result.
+        dim: width of a dictionary entry.
+        heads: attention heads; ``dim`` is a multiple of it.
+        entries: entries N per dictionary.
+        experts: number K of own dictionaries, or 0 for a shared one.
+
+    Reference:
+        Lu et al., CVPR 2025, arXiv:2504.00496 (shared dictionary).
+
+    Note:
+        The mixture is dense: it saves no arithmetic against one dictionary of K*N entries.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, *, dim: int, heads: int, entries: int, experts: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        if experts:
+            self.experts = nn.Parameter(torch.randn(experts, entries, dim))
+            self.router = nn.Sequential(
+                nn.Linear(dim, dim // 4), nn.ReLU(), nn.Linear(dim // 4, experts)
+            )
+        self.fc_in = nn.Linear(c_in, dim)
+        self.norm_in = nn.LayerNorm(dim)
+        self.aggregate = MultiScaleAggregation(dim)
+        self.skip1 = SkipScale(dim)
+        self.norm_query = nn.LayerNorm(dim)
+        self.to_query = nn.Linear(dim, dim)
+        self.norm_dictionary = nn.LayerNorm(dim)
+        self.to_key = nn.Linear(dim, dim)
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.proj = nn.Linear(dim, dim)
+        self.skip2 = SkipScale(dim)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = GatedMLP(dim)
+        self.skip3 = SkipScale(dim)
+        self.fc_out = nn.Linear(dim, c_out)
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether this module owns expert dictionaries."""
+        return hasattr(self, "experts")
+
+    def forward(self, x: Tensor, dictionary: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Attend from every place to the dictionary.
+
+        Args:
+            x: query map, shape (B, C_in, H, W).
+            dictionary: shared entries, shape (N, D); ignored by a mixture.
+
+        Returns:
+            The result, shape (B, C_out, H, W), and the routing weights, shape (B, K, H, W),
+            which are 1 everywhere for a shared dictionary.
+        """
+        u = self.fc_in(x.permute(0, 2, 3, 1))  # (B, H, W, D)
+        u = self.aggregate(self.norm_in(u)) + self.skip1(u)
+        entries = self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
+        gates = self.router(u).softmax(-1) if self.is_mixture else u.new_ones(*u.shape[:3], 1)
+        context = self._attend(self.to_query(self.norm_query(u)), entries, gates)
+        out = self.proj(context) + self.skip2(u)
+        out = self.mlp(self.norm_mlp(out)) + self.skip3(out)
+        return self.fc_out(out).permute(0, 3, 1, 2), gates.permute(0, 3, 1, 2)
+
+    def _attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
+        b, height, width, dim = q.shape
+        experts, n, _ = entries.shape
+        values = self.norm_dictionary(entries)
+        keys = self.to_key(values)
+
+        def split(t: Tensor) -> Tensor:  # (..., D) -> (h, rows, D / h)
+            return t.reshape(-1, self.heads, dim // self.heads).transpose(0, 1)
+
+        logits = split(q) @ split(keys).mT * self.temperature  # (h, BHW, KN)
+        weights = logits.unflatten(-1, (experts, n)).softmax(-1)
+        weights = (weights * gates.reshape(1, -1, experts, 1)).flatten(-2)
+        context = weights @ split(values)  # (h, BHW, D / h)
+        return context.transpose(0, 1).reshape(b, height, width, dim)

@@ -1,0 +1,42 @@
+"""Per-channel gains that make one model cover a range of rates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Gain(nn.Module):
+    """Learned per-channel gain and inverse gain at a few anchors, interpolated geometrically.
+
+    Before quantisation a latent is multiplied by the gain, afterwards by the inverse gain: a
+    larger gain is a finer quantiser. Both are stored as logarithms, one row per anchor.
+
+    Args:
+        start: initial log-gain of each anchor, the same for all channels.
+        channels: channels of the latent.
+
+    Reference:
+        Cui et al., "Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation",
+        CVPR 2021, arXiv:2003.02012.
+    """
+
+    def __init__(self, start: list[float], channels: int) -> None:
+        super().__init__()
+        rows = torch.tensor(start)[:, None].repeat(1, channels)
+        self.log_gain = nn.Parameter(rows.clone())
+        self.log_inverse = nn.Parameter(-rows)
+
+    @staticmethod
+    def _at(rows: Tensor, level: Tensor) -> Tensor:
+        low = level.floor().long().clamp(0, len(rows) - 2)
+        part = (level - low)[:, None].to(rows.dtype)
+        return torch.lerp(rows[low], rows[low + 1], part).exp()[:, :, None, None]
+
+    def gain(self, level: Tensor) -> Tensor:
+        """Gain at each level (B,), as (B, C, 1, 1)."""
+        return self._at(self.log_gain, level)
+
+    def inverse(self, level: Tensor) -> Tensor:
+        """Inverse gain at each level (B,), as (B, C, 1, 1)."""
+        return self._at(self.log_inverse, level)

@@ -1,0 +1,86 @@
+"""Convolutional residual bottlenecks, and the down- and upsampling steps made of them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck: 1x1 -> 3x3 -> 1x1 convolutions around an identity.
+
+    ``batch_norm`` gives the form of DictCO's first publication: a BatchNorm after each
+    convolution and one more ReLU after the sum. DCAE has neither.
+
+    Args:
+        channels: width of input and output.
+        reduction: the inner width is ``channels // reduction``.
+        batch_norm: see above.
+    """
+
+    def __init__(self, channels: int, reduction: int, *, batch_norm: bool = False) -> None:
+        super().__init__()
+        inner = channels // reduction
+
+        def norm(width: int) -> nn.Module:
+            return nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+
+        self.conv1 = nn.Conv2d(channels, inner, 1)
+        self.bn1 = norm(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1)
+        self.bn2 = norm(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1)
+        self.bn3 = norm(channels)
+        self.act = nn.ReLU()
+        self.out_act = nn.ReLU() if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        out = self.act(self.bn1(self.conv1(x)))
+        out = self.act(self.bn2(self.conv2(out)))
+        return self.out_act(self.bn3(self.conv3(out)) + x)
+
+
+def downsampling_conv(c_in: int, c_out: int, kernel: int = 5) -> nn.Conv2d:
+    """Convolution that halves height and width."""
+    return nn.Conv2d(c_in, c_out, kernel, stride=2, padding=kernel // 2)
+
+
+def upsampling_conv(c_in: int, c_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """Transposed convolution that doubles height and width."""
+    return nn.ConvTranspose2d(
+        c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1
+    )
+
+
+class Downsample(nn.Module):
+    """Halving 5x5 convolution followed by ``blocks`` bottlenecks: (B, C, 2H, 2W) -> (B, C', H, W)."""
+
+    def __init__(
+        self, c_in: int, c_out: int, *, blocks: int, reduction: int, batch_norm: bool
+    ) -> None:
+        super().__init__()
+        self.conv = downsampling_conv(c_in, c_out)
+        self.blocks = nn.Sequential(
+            *(Bottleneck(c_out, reduction, batch_norm=batch_norm) for _ in range(blocks))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, 2H, 2W) to (B, C_out, H, W)."""
+        return self.blocks(self.conv(x))
+
+
+class Upsample(nn.Module):
+    """Mirror of :class:`Downsample`: bottlenecks, then a doubling transposed convolution."""
+
+    def __init__(
+        self, c_in: int, c_out: int, *, blocks: int, reduction: int, batch_norm: bool
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(Bottleneck(c_in, reduction, batch_norm=batch_norm) for _ in range(blocks))
+        )
+        self.conv = upsampling_conv(c_in, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, 2H, 2W)."""
+        return self.conv(self.blocks(x))

@@ -1,0 +1,113 @@
+"""The codec: analysis transform -> latent codec -> synthesis transform."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dictco_lib.config import ModelConfig, preset
+from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.errors import QualityError, ShapeError
+from dictco_lib.models.transforms import Analysis, Synthesis
+
+#: Sides of the padded image are multiples of this: one sample of z.
+STRIDE = 64
+
+
+def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of the stride."""
+    return F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride), mode="replicate")
+
+
+class DictionaryCodec(nn.Module):
+    """DCAE (one shared dictionary) and DictCO (a mixture of dictionaries), any size.
+
+    ::
+
+        x --g_a--> y --latent_codec--> y_hat --g_s--> x_hat
+
+    Args:
+        config: the shape of the model.
+
+    Reference:
+        Lu et al., "Learned Image Compression with Dictionary-based Entropy Model", CVPR 2025,
+        arXiv:2504.00496.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config)
+        self.latent_codec = LatentCodec(config)
+        self.g_s = Synthesis(config)
+
+    @classmethod
+    def from_preset(cls, name: str) -> DictionaryCodec:
+        """Untrained model of a preset: ``dcae``, ``dictco``, ``classroom`` or ``nano``."""
+        return cls(preset(name))
+
+    def forward(
+        self, x: Tensor, quality: float | Tensor | None = None, *, return_routing: bool = False
+    ) -> dict:
+        """Reconstruct a batch and estimate its rate.
+
+        Args:
+            x: images in [0, 1], shape (B, 3, H, W), any size from 1x1.
+            quality: 0-100, one for all or one per image (B,); required by a variable-rate
+                model, refused by a fixed-rate one.
+            return_routing: also return the gates of each slice.
+
+        Returns:
+            ``x_hat`` (B, 3, H, W), not clamped; ``likelihoods`` with ``y`` and ``z``; ``para``
+            with ``y``, ``means`` and ``scales`` (raw, before the lower bound), all of the padded
+            size; ``routing``, if asked for: per slice (B, K, H/16, W/16).
+
+        Raises:
+            ShapeError: if x is not a float batch of RGB images.
+            QualityError: if the quality is missing, not expected, or out of range.
+        """
+        self.check_input(x)
+        level = self.level(quality, x)
+        out = self.latent_codec(self.g_a(pad_to_stride(x)), level)
+        result = {
+            "x_hat": self.g_s(out["y_hat"])[..., : x.shape[-2], : x.shape[-1]],
+            "likelihoods": out["likelihoods"],
+            "para": out["para"],
+        }
+        if return_routing:
+            result["routing"] = out["routing"]
+        return result
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ShapeError unless x is a non-empty float batch of RGB images."""
+        want = "expected a float tensor (B, 3, H, W) with values in [0, 1]"
+        if not isinstance(x, Tensor):
+            raise ShapeError(f"got a {type(x).__name__}; {want}")
+        if x.dim() != 4 or x.shape[1] != 3 or 0 in x.shape:
+            raise ShapeError(f"got shape {tuple(x.shape)}; {want}")
+        weight = next(self.g_a.parameters())
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ShapeError(
+                f"got {x.dtype} for a model in {weight.dtype}; {want}, converted with .to(dtype)"
+            )
+
+    def level(self, quality: float | Tensor | None, x: Tensor) -> Tensor | None:
+        """Levels (B,) for a quality; None for a fixed-rate model."""
+        if not self.config.is_variable_rate:
+            if quality is not None:
+                raise QualityError(
+                    f"model {self.config.name!r} has one fixed rate; leave the quality out "
+                    "(a model with lmbdas in its config takes one)"
+                )
+            return None
+        if quality is None:
+            raise QualityError(f"model {self.config.name!r} needs a quality from 0 to 100")
+        q = torch.as_tensor(quality, dtype=x.dtype, device=x.device).expand(len(x))
+        if not bool(((q >= 0) & (q <= 100)).all()):
+            raise QualityError(f"quality {q.tolist()} is outside 0-100")
+        return q / 100 * (len(self.config.lmbdas) - 1)
+
+    def aux_loss(self) -> Tensor:
+        """Loss of the quantiles of z, for their own optimiser (they take no other gradient)."""
+        return self.latent_codec.entropy_bottleneck.loss()

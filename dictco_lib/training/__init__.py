@@ -1,0 +1,1 @@
+"""Training: recipes, data, loss, the loop. ``dictco train RECIPE`` is its face."""

@@ -1,0 +1,77 @@
+"""A data-driven start: the transforms begin as a hierarchical PCA instead of noise."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dictco_lib.layers.attention import AttentionStage
+from dictco_lib.layers.residual import Bottleneck, Downsample, Upsample
+from dictco_lib.models import DictionaryCodec
+
+
+@torch.no_grad()
+def pca_start(model: DictionaryCodec, x: Tensor) -> None:
+    """Make ``g_a`` an orthonormal projection of the data, and ``g_s`` its transpose.
+
+    Each halving convolution takes the principal components of the 2x2 blocks below it, and every
+    residual branch starts at zero. Training then begins as a linear block transform with a good
+    quantiser, not as noise, which a short run on a CPU needs most at its highest rates. The
+    latent channels come out in order of energy.
+
+    Args:
+        model: a model without BatchNorm, changed in place.
+        x: training crops, shape (B, 3, H, W), sides multiples of 16; a few hundred.
+    """
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            _zero(module.conv3)
+    for stage in (m for part in (model.g_a, model.g_s) for m in part.modules()):
+        if isinstance(stage, AttentionStage):
+            _zero(stage.conv)
+    down = [m.conv if isinstance(m, Downsample) else m for m in model.g_a]
+    up = [m.conv if isinstance(m, Upsample) else m for m in model.g_s]
+    down = [m for m in down if isinstance(m, nn.Conv2d)]
+    up = [m for m in up if isinstance(m, nn.ConvTranspose2d)]
+    mean = x.mean(dim=(0, 2, 3))
+    core = x - mean[:, None, None]
+    for conv, conv_t in zip(down, reversed(up), strict=True):
+        core = _fit_level(conv, conv_t, core)
+    k = min(4 * x.shape[1], down[0].out_channels)
+    down[0].bias[:k] = -torch.einsum("ocij,c->o", down[0].weight[:k], mean)
+    up[-1].bias.copy_(mean)
+    _match_scales(model, core)
+
+
+def _zero(conv: nn.Conv2d) -> None:
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+
+
+def _fit_level(conv: nn.Conv2d, conv_t: nn.ConvTranspose2d, core: Tensor) -> Tensor:
+    c = core.shape[1]
+    blocks = F.unfold(core, 2, stride=2)  # (B, 4C, L)
+    flat = blocks.transpose(1, 2).reshape(-1, 4 * c).double()
+    _, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+    k = min(4 * c, conv.out_channels)
+    basis = vectors.flip(1)[:, :k].T.float()  # rows: components, largest energy first
+    basis = basis * basis.sum(1, keepdim=True).sign()
+    kernel = basis.reshape(k, c, 2, 2)
+    conv.weight[:k] = 0
+    conv.weight[:k, :c, 2:4, 2:4] = kernel
+    conv.bias[:k] = 0
+    conv_t.weight[:, :c] = 0
+    conv_t.weight[:k, :c, 2:4, 2:4] = kernel
+    conv_t.bias[:c] = 0
+    height, width = core.shape[-2] // 2, core.shape[-1] // 2
+    return (basis @ blocks).reshape(-1, k, height, width)
+
+
+def _match_scales(model: DictionaryCodec, y: Tensor) -> None:
+    codec = model.latent_codec
+    std = y.std(dim=(0, 2, 3))
+    if model.config.is_variable_rate:
+        std = std * codec.gain_y.log_gain.mean(0).exp()
+    for head, part in zip(codec.slices, std.split(model.config.groups), strict=True):
+        head.scale[-1].bias.copy_(part)
