@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
+import numpy as np
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder, quantize_ste
+from dictco_lib.entropy.streams import (
+    DecodingCoder,
+    EncodingCoder,
+    FrequencyTables,
+    LatentStreams,
+    checksum,
+    gaussian_probabilities,
+    to_symbols,
+    verified,
+)
 from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.gain import Gain
@@ -72,6 +84,9 @@ class LatentCodec(nn.Module):
         self.h_mean = HyperSynthesis(config)
         self.entropy_bottleneck = EntropyBottleneck(config.N)
         self.gaussian = GaussianConditional(None)
+        self.y_tables = FrequencyTables()
+        self.z_tables = FrequencyTables()
+        self._coding_twin: tuple[object, LatentCodec] | None = None
         self.dictionary = None
         if not config.experts:
             self.dictionary = nn.Parameter(torch.randn(config.entries, config.dictionary_dim))
@@ -139,3 +154,109 @@ class LatentCodec(nn.Module):
             "routing": trace.routing,
             "z": z,
         }
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Build the integer frequency tables from the current weights."""
+        self.y_tables.fill(gaussian_probabilities())
+        self.z_tables.fill(self._z_probabilities())
+
+    def _z_probabilities(self) -> list[np.ndarray]:
+        bottleneck = copy.deepcopy(self.entropy_bottleneck).cpu().double().eval()
+        low, median, high = bottleneck.quantiles.detach().squeeze(1).T  # (N,) each
+        half = torch.maximum(median - low, high - median).ceil().clamp(1, 127).int()
+        steps = torch.arange(-int(half.max()), int(half.max()) + 1)
+        values = (median[:, None] + steps)[None, :, None, :]  # (1, N, 1, 2L + 1)
+        p = bottleneck(values, training=False)[1][0, :, 0].numpy()
+        middle = p.shape[1] // 2
+        return [row[middle - h : middle + h + 1] for row, h in zip(p, half.tolist(), strict=True)]
+
+    def for_coding(self, dtype: torch.dtype = torch.float64) -> LatentCodec:
+        """This codec in the precision that streams are made in, kept until weights change.
+
+        float64 makes scales agree between machines to about 1e-12; float32 is a fast mode for
+        streams that the same software reads back on the same machine.
+        """
+        weight = self.entropy_bottleneck.quantiles
+        if weight.dtype == dtype and not self.training:
+            return self
+        tensors = (*self.parameters(), *self.buffers())
+        key = (dtype, *((t.data_ptr(), t._version) for t in tensors))
+        if self._coding_twin is None or self._coding_twin[0] != key:
+            self._coding_twin = None
+            twin = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
+            self._coding_twin = (key, twin)
+        return self._coding_twin[1]
+
+    @torch.no_grad()
+    def compress(
+        self, y: Tensor, level: Tensor | None, dtype: torch.dtype = torch.float64
+    ) -> list[LatentStreams]:
+        """Code a batch of latents.
+
+        Args:
+            y: latent, shape (B, M, H, W), H and W multiples of 4.
+            level: position between the lambda anchors, shape (B,); None for a fixed rate.
+            dtype: precision of everything that the decoder must repeat.
+
+        Returns:
+            One :class:`LatentStreams` per image.
+
+        Raises:
+            NotUpdatedError: if the tables are empty.
+        """
+        codec = self.for_coding(dtype)
+        y = y.to(dtype)
+        level = None if level is None else level.to(dtype)
+        y = codec.scale_y(y, level)
+        medians = codec.medians()
+        symbols = (codec.scale_z(codec.h_a(y), level) - medians).round()
+        streams = [LatentStreams() for _ in y]
+        rows = _channel_rows(symbols)
+        for out, values in zip(streams, symbols, strict=True):
+            flat = to_symbols(values)
+            out.z = self.z_tables.encode(flat, rows)
+            out.sums.append(checksum(flat))
+        coder = EncodingCoder(y.split(self.config.groups, dim=1), self.y_tables, streams)
+        codec.run_slices(codec.side(symbols + medians, level), coder)
+        return streams
+
+    @torch.no_grad()
+    def decompress(
+        self,
+        streams: list[LatentStreams],
+        shape: tuple[int, int],
+        level: Tensor | None,
+        dtype: torch.dtype = torch.float64,
+    ) -> Tensor:
+        """Decode a batch of latents.
+
+        Args:
+            streams: one per image; leaving out the last slices gives a coarser latent.
+            shape: height and width of y.
+            level: as given to :meth:`compress`.
+            dtype: as given to :meth:`compress`.
+
+        Returns:
+            ``y_hat``, shape (B, M, H, W), in the precision of this codec.
+
+        Raises:
+            BadChecksum: if the symbols are not those that were encoded.
+        """
+        codec = self.for_coding(dtype)
+        medians = codec.medians()
+        z_shape = (self.config.N, shape[0] // 4, shape[1] // 4)
+        like = torch.empty(len(streams), *z_shape)
+        rows = _channel_rows(like)
+        flat = [verified(self.z_tables, s.z, rows, s.sums[0], "z") for s in streams]
+        symbols = torch.from_numpy(np.stack(flat)).to(medians).reshape(like.shape)
+        level = None if level is None else level.to(medians)
+        coder = DecodingCoder(self.y_tables, streams)
+        trace = codec.run_slices(codec.side(symbols + medians, level), coder)
+        y_hat = codec.unscale_y(torch.cat(trace.y_hat, dim=1), level)
+        return y_hat.to(self.entropy_bottleneck.quantiles)
+
+
+def _channel_rows(z: Tensor) -> np.ndarray:
+    """Table row of each flattened symbol of one image of z: its channel."""
+    return np.repeat(np.arange(z.shape[1], dtype=np.uint8), z.shape[2] * z.shape[3])

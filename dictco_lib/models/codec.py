@@ -108,6 +108,10 @@ class DictionaryCodec(nn.Module):
             raise QualityError(f"quality {q.tolist()} is outside 0-100")
         return q / 100 * (len(self.config.lmbdas) - 1)
 
+    def update(self) -> None:
+        """Build the integer frequency tables; needed once after training, before coding."""
+        self.latent_codec.update()
+
     def aux_loss(self) -> Tensor:
         """Loss of the quantiles of z, for their own optimiser (they take no other gradient)."""
         return self.latent_codec.entropy_bottleneck.loss()

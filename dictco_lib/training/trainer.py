@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dictco_lib.checkpoints import save_checkpoint
-from dictco_lib.config import PRESETS
+from dictco_lib.config import LMBDAS, PRESETS
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
@@ -51,24 +51,24 @@ class Trainer:
             pca_start(self.model, x)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        quantiles = [p for n, p in self.model.named_parameters() if n.endswith("quantiles")]
-        weights = [p for n, p in self.model.named_parameters() if not n.endswith("quantiles")]
-        self.optimizer = torch.optim.Adam(weights, lr=recipe.lr)
-        self.aux_optimizer = torch.optim.Adam(quantiles, lr=recipe.aux_lr)
-        self.weights = weights
+        groups = parameter_groups(self.model, recipe)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.lr)
+        self.weights = [p for group in groups for p in group["params"]]
+        quantiles = self.model.latent_codec.entropy_bottleneck.quantiles
+        self.aux_optimizer = torch.optim.Adam([quantiles], lr=recipe.aux_lr)
 
     @property
     def state_path(self) -> Path:
         """Everything needed to continue the run."""
         return self.out / "state.pt"
 
-    def lr(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, then half a cosine down to ``lr_end``."""
+    def schedule(self, step: int) -> float:
+        """Factor on every learning rate: linear warm-up, then half a cosine to ``final``."""
         r = self.recipe
         if step < r.warmup:
-            return r.lr * (step + 1) / r.warmup
+            return (step + 1) / r.warmup
         part = (step - r.warmup) / max(1, r.steps - r.warmup)
-        return r.lr_end + (r.lr - r.lr_end) * 0.5 * (1 + math.cos(math.pi * part))
+        return r.final + (1 - r.final) * 0.5 * (1 + math.cos(math.pi * part))
 
     def train_step(self) -> dict[str, float]:
         """One batch forward, backward and update; returns what to log."""
@@ -79,10 +79,11 @@ class Trainer:
         # The noise of each step has a seed of its own: a resumed run draws the same.
         torch.manual_seed(r.seed * 2**32 + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(self.step)
+            group["lr"] = group["peak_lr"] * self.schedule(self.step)
         out = self.model(x, quality)
         terms = rate_distortion(out, x, lmbda)
-        loss = terms["loss"].mean()
+        weight = (lmbda / LMBDAS[len(LMBDAS) // 2]) ** -r.balance
+        loss = (weight * terms["loss"]).mean()
         if not bool(loss.isfinite()):
             raise RecipeError(
                 f"loss is {loss.item()} at step {self.step}; lower lr or clip_norm in the recipe "
@@ -99,7 +100,7 @@ class Trainer:
         self.update_ema()
         self.step += 1
         means = {name: value.mean().item() for name, value in terms.items()}
-        return means | {"aux": aux.item(), "grad_norm": norm.item(), "lr": self.lr(self.step - 1)}
+        return means | {"aux": aux.item(), "grad_norm": norm.item(), "lr": self.recipe.lr * self.schedule(self.step - 1)}
 
     def draw(self, uniform: Tensor) -> tuple[Tensor | None, Tensor]:
         """Quality and lmbda of each image, from uniform numbers."""
@@ -170,6 +171,20 @@ class Trainer:
         self.aux_optimizer.load_state_dict(state["aux_optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
         return True
+
+
+def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:
+    """Transforms, entropy model and factorised prior, each with its peak learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if name.endswith("quantiles"):
+            continue
+        if "entropy_bottleneck" in name:
+            lr = recipe.prior_lr
+        else:
+            lr = recipe.transform_lr if name.startswith(("g_a.", "g_s.")) else recipe.lr
+        groups.setdefault(lr, []).append(parameter)
+    return [{"params": params, "peak_lr": lr} for lr, params in groups.items()]
 
 
 def validation_crops(sources: tuple[str, ...], size: int = VALIDATION_CROP) -> list[Tensor]:

@@ -1,0 +1,274 @@
+"""The .dco container (and the plain .bin one): bytes <-> structure. Knows no model.
+
+Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length integer::
+
+    magic 4 | version 1 | fingerprint 8 | width v | height v | quality 2 | flags 1 | tile v
+    | number of chunks v | table: (type 1, length v, CRC32 4) per chunk | header CRC32 4
+    | the chunks' bytes, in table order
+
+``quality`` counts hundredths; 0xFFFF stands for a fixed-rate model. ``tile`` is the side of a
+tile in latent samples (16 pixels); 0 stands for a single tile. Chunks of tiles come in tile
+order, all z first, then slice 0 of all tiles, and so on: any prefix of the file decodes to a
+coarser picture.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from dictco_lib.errors import (
+    BadChecksum,
+    BadHeader,
+    BadMagic,
+    BadVersion,
+    BitstreamError,
+    Truncated,
+)
+
+MAGIC = b"DCO\x1a"
+VERSION = 1
+MAX_SIDE = 2**16
+MAX_PIXELS = 2**28
+MAX_CHUNKS = 2**16
+FIXED_RATE = 0xFFFF
+_GET_AGAIN = "get the file again"
+
+
+class ChunkType(IntEnum):
+    """What a chunk holds; slice k has type ``SLICE + k``."""
+
+    Z = 1
+    GUARD = 2
+    SUMS = 3
+    ALPHA = 4
+    PROFILE = 5
+    EXIF = 6
+    SLICE = 16
+
+
+class Flag(IntEnum):
+    """Bits that say how the picture is given back."""
+
+    GREY = 1
+    SIXTEEN_BIT = 2
+    FAST = 4  # coded in float32: to be read back by the same software on the same machine
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A typed piece of the file."""
+
+    type: int
+    data: bytes
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        if self.type >= ChunkType.SLICE:
+            return f"slice {self.type - ChunkType.SLICE}"
+        return ChunkType(self.type).name.lower()
+
+
+@dataclass
+class Container:
+    """A .dco file in memory."""
+
+    fingerprint: bytes
+    width: int
+    height: int
+    quality: float | None
+    flags: int = 0
+    tile: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
+    header_bytes: int = 0  # filled by :func:`unpack`
+
+    def of_type(self, kind: int) -> list[bytes]:
+        """Data of all chunks of a type, in order."""
+        return [chunk.data for chunk in self.chunks if chunk.type == kind]
+
+
+def pack(container: Container) -> bytes:
+    """Bytes of a .dco file."""
+    quality = FIXED_RATE if container.quality is None else round(container.quality * 100)
+    header = b"".join(
+        [
+            MAGIC,
+            bytes([VERSION]),
+            container.fingerprint,
+            _varint(container.width),
+            _varint(container.height),
+            struct.pack("<HB", quality, container.flags),
+            _varint(container.tile),
+            _varint(len(container.chunks)),
+        ]
+        + [
+            bytes([c.type]) + _varint(len(c.data)) + struct.pack("<I", zlib.crc32(c.data))
+            for c in container.chunks
+        ]
+    )
+    crc = struct.pack("<I", zlib.crc32(header))
+    return b"".join([header, crc, *(chunk.data for chunk in container.chunks)])
+
+
+def unpack(data: bytes, *, partial: bool = False) -> Container:
+    """Read a .dco file, checking every bound before anything is allocated.
+
+    Args:
+        data: the file.
+        partial: accept a file that ends early, and leave out what is not complete.
+
+    Raises:
+        BadMagic, BadVersion, BadHeader, BadChecksum, Truncated: as their names say.
+    """
+    reader = _Reader(data)
+    if not data or data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise BadMagic(
+            f"the file begins with {data[:4]!r}, a .dco file with {MAGIC!r}; "
+            "give a file made by `dictco compress`"
+        )
+    reader.take(len(MAGIC))
+    version = reader.byte()
+    if version != VERSION:
+        raise BadVersion(
+            f"the file has format version {version}, this library reads {VERSION}; "
+            "decode it with the dictco_lib that wrote it"
+        )
+    fingerprint = reader.take(8)
+    width, height = reader.varint(), reader.varint()
+    quality, flags = struct.unpack("<HB", reader.take(3))
+    tile, count = reader.varint(), reader.varint()
+    _check_header(width, height, quality, flags, count)
+    table = []
+    for _ in range(count):
+        kind, length = reader.byte(), reader.varint()
+        table.append((kind, length, struct.unpack("<I", reader.take(4))[0]))
+    crc = zlib.crc32(data[: reader.at])
+    if struct.unpack("<I", reader.take(4))[0] != crc:
+        raise BadChecksum(f"the header does not match its checksum; {_GET_AGAIN}")
+    header_bytes = reader.at
+    chunks = _read_chunks(reader, table, partial)
+    return Container(
+        fingerprint=fingerprint,
+        width=width,
+        height=height,
+        quality=None if quality == FIXED_RATE else quality / 100,
+        flags=flags,
+        tile=tile,
+        chunks=chunks,
+        header_bytes=header_bytes,
+    )
+
+
+def _check_header(width: int, height: int, quality: int, flags: int, count: int) -> None:
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise BadHeader(
+            f"the header says {width}x{height} pixels, expected sides from 1 to {MAX_SIDE} and at "
+            f"most {MAX_PIXELS} pixels; {_GET_AGAIN}"
+        )
+    if quality > 10_000 and quality != FIXED_RATE:
+        raise BadHeader(f"the header says quality {quality / 100}, expected 0-100; {_GET_AGAIN}")
+    if flags & ~sum(Flag):
+        raise BadHeader(f"the header has unknown flags {flags:#x}; update dictco_lib")
+    if count > MAX_CHUNKS:
+        raise BadHeader(f"the header says {count} chunks, at most {MAX_CHUNKS}; {_GET_AGAIN}")
+
+
+def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
+    needed = sum(length for _, length, _ in table)
+    left = len(reader.data) - reader.at
+    if left < needed and not partial:
+        raise Truncated(
+            f"the file ends {needed - left} bytes early ({len(reader.data)} of "
+            f"{reader.at + needed}); {_GET_AGAIN}, or decode what is there with --partial"
+        )
+    if left > needed:
+        raise BitstreamError(f"{left - needed} bytes follow the last chunk; {_GET_AGAIN}")
+    chunks = []
+    for kind, length, crc in table:
+        if len(reader.data) - reader.at < length:
+            break
+        chunk = Chunk(kind, reader.take(length))
+        if kind < ChunkType.SLICE and kind not in set(ChunkType):
+            raise BadHeader(f"unknown chunk type {kind}; update dictco_lib")
+        if zlib.crc32(chunk.data) != crc:
+            raise BadChecksum(f"chunk {chunk.label!r} does not match its checksum; {_GET_AGAIN}")
+        chunks.append(chunk)
+    return chunks
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """The plain format of research code: sizes and two strings; no model, no checks."""
+
+    height: int
+    width: int
+    y: bytes
+    z: bytes
+
+
+def pack_plain(file: PlainFile) -> bytes:
+    """Bytes of a .bin file: u16 height, u16 width, u32 + y string, u32 + z string, big-endian."""
+    if max(file.height, file.width) >= 2**16:
+        raise BadHeader(
+            f"a .bin file holds at most 65535 pixels a side, got {file.width}x{file.height}; "
+            "write a .dco file"
+        )
+    head = struct.pack(">HHI", file.height, file.width, len(file.y))
+    return head + file.y + struct.pack(">I", len(file.z)) + file.z
+
+
+def unpack_plain(data: bytes) -> PlainFile:
+    """Read a .bin file.
+
+    Raises:
+        Truncated: if a length points past the end.
+        BadHeader: if a side is 0 or bytes are left over.
+    """
+    reader = _Reader(data)
+    height, width, length = struct.unpack(">HHI", reader.take(8))
+    y = reader.take(length)
+    z = reader.take(struct.unpack(">I", reader.take(4))[0])
+    if not height or not width:
+        raise BadHeader(f"the .bin file says {width}x{height} pixels; {_GET_AGAIN}")
+    if reader.at != len(data):
+        raise BadHeader(f"{len(data) - reader.at} bytes follow the z string; is this a .bin file?")
+    return PlainFile(height, width, y, z)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def take(self, n: int) -> bytes:
+        if self.at + n > len(self.data):
+            raise Truncated(
+                f"the file ends at byte {len(self.data)}, at least {self.at + n} were expected; "
+                f"{_GET_AGAIN}"
+            )
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise BadHeader(f"a number in the header has more than 5 bytes; {_GET_AGAIN}")

@@ -1,0 +1,20 @@
+"""Checkpoints: our own (safetensors with the config inside) and the published layouts."""
+
+from dictco_lib.checkpoints.native import (
+    fingerprint,
+    load,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_models,
+)
+from dictco_lib.checkpoints.published import load_published, to_published
+
+__all__ = [
+    "fingerprint",
+    "load",
+    "load_checkpoint",
+    "load_published",
+    "save_checkpoint",
+    "shipped_models",
+    "to_published",
+]

@@ -1,0 +1,170 @@
+"""Our own checkpoints: one safetensors file holds weights, integer tables and configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dictco_lib.checkpoints.published import CONSTANT_LEAVES, load_published
+from dictco_lib.config import PRESETS, ModelConfig
+from dictco_lib.errors import CheckpointError, ConfigError
+from dictco_lib.files import atomic_path
+from dictco_lib.models import DictionaryCodec
+
+FORMAT = "dictco-checkpoint-1"
+_PACKAGE = Path(__file__).parents[1]
+#: Where shipped weights lie: inside an installed package, or beside it in a clone.
+_DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
+_fingerprints: WeakKeyDictionary[DictionaryCodec, tuple] = WeakKeyDictionary()
+
+
+def _own_state(model: DictionaryCodec) -> dict[str, Tensor]:
+    """Tensors that define the model: no constants, no tables of other coders."""
+    return {
+        key: value
+        for key, value in model.state_dict().items()
+        if key.rsplit(".", 1)[-1] not in CONSTANT_LEAVES
+    }
+
+
+def fingerprint(model: DictionaryCodec) -> bytes:
+    """Eight bytes that name a model: its configuration, weights and integer tables.
+
+    Streams carry it, so that a file is never decoded with other weights than its encoder's.
+    """
+    state = _own_state(model)
+    key = tuple((v.data_ptr(), v._version, v.dtype) for v in state.values())
+    known = _fingerprints.get(model)
+    if known is None or known[0] != key:
+        config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name in sorted(state):
+            value = state[name].detach().cpu()
+            value = value.float() if value.is_floating_point() else value
+            digest.update(f"{name}{tuple(value.shape)}".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        known = _fingerprints[model] = (key, digest.digest()[:8])
+    return known[1]
+
+
+def save_checkpoint(
+    model: DictionaryCodec,
+    path: str | Path,
+    *,
+    half: bool = False,
+    info: dict | None = None,
+) -> None:
+    """Write a model with its configuration and integer tables, all or nothing.
+
+    Args:
+        model: any codec; its tables are saved if they were built.
+        path: where to; the usual suffix is ``.safetensors``.
+        half: store matrices in float16. Call :func:`load_checkpoint` on the result to get the
+            model that these rounded weights define; its fingerprint differs.
+        info: plain values to keep with the weights, such as the training recipe.
+    """
+    state = {}
+    for key, value in _own_state(model).items():
+        if half and value.dim() > 1 and "entropy_bottleneck" not in key:
+            value = value.half()
+        state[key] = value.detach().cpu().contiguous()
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(model.config.to_dict()),
+        "info": json.dumps(info or {}),
+    }
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def read_info(path: str | Path) -> dict:
+    """Configuration and info of a checkpoint, without its weights."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
+            "for published weights use load_published"
+        )
+    return {"config": json.loads(metadata["config"]), "info": json.loads(metadata["info"])}
+
+
+def load_checkpoint(
+    path: str | Path, device: str | torch.device = "cpu", *, update: bool = True
+) -> DictionaryCodec:
+    """Rebuild a model from its file, in float32 and evaluation mode.
+
+    Args:
+        path: a file written by :func:`save_checkpoint`.
+        device: where the model goes.
+        update: build the integer tables if the file has none.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or does not fit its configuration.
+    """
+    try:
+        config = ModelConfig.from_dict(read_info(path)["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    with safe_open(path, "pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}
+    model = build(config, {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    if update and not model.latent_codec.y_tables.is_filled:
+        model.update()
+    return model.to(device)
+
+
+def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
+    """A model with exactly these tensors; constants may be missing."""
+    with torch.random.fork_rng(devices=[]):  # constructing must not disturb the caller's RNG
+        model = DictionaryCodec(config).eval()
+    problems = model.load_state_dict(state, strict=False)
+    missing = [k for k in problems.missing_keys if k.rsplit(".", 1)[-1] not in CONSTANT_LEAVES]
+    if missing or problems.unexpected_keys:
+        raise CheckpointError(
+            f"weights do not fit config {config.name!r}: missing {missing}, "
+            f"unknown {problems.unexpected_keys}"
+        )
+    return model
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name -> file of the weights that ship with the project."""
+    found = {}
+    for folder in _DATA_FOLDERS:
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load(source: str | Path, device: str | torch.device = "cpu") -> DictionaryCodec:
+    """Load a model by name (one that ships) or by path (ours, or a published ``.pth``).
+
+    Raises:
+        CheckpointError: if there is no such model.
+    """
+    shipped = shipped_models()
+    if str(source) in shipped:
+        return load_checkpoint(shipped[str(source)], device)
+    path = Path(source)
+    if path.is_file():
+        if path.suffix in (".pth", ".pt", ".tar", ".ckpt", ".bin"):
+            return load_published(path).to(device)
+        return load_checkpoint(path, device)
+    hint = f"shipped models: {', '.join(shipped) or 'none'}; or give the path of a checkpoint"
+    if str(source) in PRESETS:
+        hint = f"no weights ship for this preset (load_published reads published ones); {hint}"
+    raise CheckpointError(f"no model {str(source)!r}: {hint}")

@@ -1,0 +1,318 @@
+"""Image <-> file: pad, tile, code, pack; and the way back."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dictco_lib.bitstream import Chunk, ChunkType, Container, Flag, pack, unpack
+from dictco_lib.checkpoints import fingerprint
+from dictco_lib.entropy.guard import pack_guard, unpack_guard
+from dictco_lib.entropy.streams import LatentStreams
+from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
+from dictco_lib.images import Picture, pack_plane, read_picture, to_pil, unpack_plane
+from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
+
+LATENT_STRIDE = 16
+#: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
+TILE = 64
+#: Latent samples of true surroundings that the transforms see around a tile, so that seams vanish.
+HALO = 8
+MAX_METADATA = 2**24
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A .dco file in memory, and what it took to make it.
+
+    ``bits`` maps header, z, each slice and the other chunks to their bits in the file; they add
+    up to ``8 * len(data)``. ``seconds`` tells network and entropy coding apart.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    quality: float | None
+    bits: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the file per pixel of the picture."""
+        return 8 * len(self.data) / (self.width * self.height)
+
+
+@torch.no_grad()
+def encode(
+    model: DictionaryCodec,
+    image: object,
+    quality: float | None = None,
+    *,
+    metadata: bool = False,
+    fast: bool = False,
+    tile: int = TILE,
+) -> Encoded:
+    """Compress a picture.
+
+    Args:
+        model: a loaded codec.
+        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, PIL image, array
+            or tensor. Alpha is kept without loss, colour profiles are kept.
+        quality: 0-100; 50 if left out. Fixed-rate models take none.
+        metadata: keep EXIF data too.
+        fast: code in float32: quicker, but only this software on this machine reads it back.
+        tile: side of a tile in latent samples, a multiple of 4.
+
+    Raises:
+        ImageError, QualityError, NotUpdatedError: as their names say.
+    """
+    picture = read_picture(image)
+    if quality is None and model.config.is_variable_rate:
+        quality = 50.0
+    if quality is not None:
+        quality = round(float(quality), 2)  # the file holds hundredths
+    start = time.perf_counter()
+    x = pad_to_stride(picture.pixels[None])
+    level = model.level(quality, x)
+    level = None if level is None else level.double()
+    shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
+    tile = _tile_side(shape, tile)
+    streams, network = [], 0.0
+    for box in _tiles(shape, tile):
+        tick = time.perf_counter()
+        y = _analyse(model, x, box)
+        network += time.perf_counter() - tick
+        streams += model.latent_codec.compress(
+            y, _to(level, y.device), torch.float32 if fast else torch.float64
+        )
+    container = Container(
+        fingerprint=fingerprint(model),
+        width=picture.size[0],
+        height=picture.size[1],
+        quality=quality,
+        flags=_flags(picture, fast),
+        tile=tile,
+        chunks=_latent_chunks(streams) + _extra_chunks(picture, metadata),
+    )
+    data = pack(container)
+    bits: dict[str, int] = {"header": 0}
+    for chunk in container.chunks:
+        bits[chunk.label] = bits.get(chunk.label, 0) + 8 * len(chunk.data)
+    bits["header"] = 8 * len(data) - sum(bits.values())
+    seconds = {"network": network, "entropy coding": time.perf_counter() - start - network}
+    return Encoded(data, *picture.size, quality, bits, seconds)
+
+
+def decode(
+    model: DictionaryCodec, data: bytes, *, slices: int | None = None, partial: bool = False
+):
+    """Decompress a .dco file to a PIL image.
+
+    Args:
+        model: the codec that made the file.
+        data: the file's bytes.
+        slices: use only so many slices of the latent (progressive decoding).
+        partial: accept a file that was cut off, and show what is there.
+
+    Returns:
+        The picture in its own mode: RGB, grey, 16-bit grey, with alpha and profile.
+
+    Raises:
+        BitstreamError: one of its kinds, if the file is not intact, or made by another model.
+    """
+    return to_pil(decode_picture(model, data, slices=slices, partial=partial)[0])
+
+
+@torch.no_grad()
+def decode_picture(
+    model: DictionaryCodec, data: bytes, *, slices: int | None = None, partial: bool = False
+) -> tuple[Picture, dict[str, float]]:
+    """Like :func:`decode`, but returns the float pixels and the seconds it took."""
+    start = time.perf_counter()
+    container = unpack(data, partial=partial)
+    check_model(model, container)
+    shape = tuple(
+        -(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (container.height, container.width)
+    )
+    boxes = list(_tiles(shape, container.tile))
+    streams = _latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
+    device = next(model.parameters()).device
+    level = None
+    if container.quality is not None:
+        level = torch.tensor([model.config.level(container.quality)], dtype=torch.float64)
+    dtype = torch.float32 if container.flags & Flag.FAST else torch.float64
+    y_hat = torch.empty(1, model.config.M, *shape)
+    for box, stream in zip(boxes, streams, strict=True):
+        top, left, bottom, right = box
+        part = model.latent_codec.decompress(
+            [stream], (bottom - top, right - left), _to(level, device), dtype
+        )
+        y_hat[:, :, top:bottom, left:right] = part.float().cpu()
+    middle = time.perf_counter()
+    x_hat = torch.empty(3, shape[0] * LATENT_STRIDE, shape[1] * LATENT_STRIDE)
+    for box in boxes:
+        top, left, bottom, right = (LATENT_STRIDE * v for v in box)
+        x_hat[:, top:bottom, left:right] = _synthesise(model, y_hat, box)
+    picture = _picture(container, x_hat[:, : container.height, : container.width].clamp(0, 1))
+    seconds = {"entropy coding": middle - start, "network": time.perf_counter() - middle}
+    return picture, seconds
+
+
+def check_model(model: DictionaryCodec, container: Container) -> None:
+    """Raise WrongModel unless the file was made by this model."""
+    own = fingerprint(model)
+    if container.fingerprint != own:
+        raise WrongModel(
+            f"the file was made by model {container.fingerprint.hex()}, loaded is "
+            f"{model.config.name!r} {own.hex()}; give the checkpoint that made it (--model)"
+        )
+    if (container.quality is None) == model.config.is_variable_rate:
+        raise BadHeader("the file's quality does not fit the model's kind; get the file again")
+
+
+def _to(level: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if level is None else level.to(device)
+
+
+def _tile_side(shape: tuple[int, int], tile: int) -> int:
+    if tile <= 0 or tile % 4:
+        raise ImageError(f"tile side {tile} must be a positive multiple of 4 latent samples")
+    return 0 if shape[0] * shape[1] <= tile * tile * 3 // 2 else tile
+
+
+def _tiles(shape: tuple[int, int], tile: int) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes (top, left, bottom, right) in latent samples, row by row."""
+    if tile % 4:
+        raise BadHeader(f"tile side {tile} is no multiple of 4; get the file again")
+    rows, cols = (range(0, side, tile or side) for side in shape)
+    for top in rows:
+        for left in cols:
+            yield top, left, min(top + (tile or shape[0]), shape[0]), min(
+                left + (tile or shape[1]), shape[1]
+            )
+
+
+def _with_halo(
+    box: tuple[int, int, int, int], shape: tuple[int, int]
+) -> tuple[tuple[int, int, int, int], tuple[slice, slice]]:
+    """The box grown by the halo, and where the box lies in it."""
+    top, left, bottom, right = box
+    outer_top, outer_left = max(0, top - HALO), max(0, left - HALO)
+    outer = (outer_top, outer_left, min(shape[0], bottom + HALO), min(shape[1], right + HALO))
+    inner = (
+        slice(top - outer_top, bottom - outer_top),
+        slice(left - outer_left, right - outer_left),
+    )
+    return outer, inner
+
+
+def _like_model(model: DictionaryCodec, x: Tensor) -> Tensor:
+    weight = next(model.g_a.parameters())
+    return x.to(weight.device, weight.dtype, memory_format=torch.channels_last)
+
+
+def _analyse(model: DictionaryCodec, x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
+    outer, inner = _with_halo(box, shape)
+    top, left, bottom, right = (LATENT_STRIDE * v for v in outer)
+    y = model.g_a(_like_model(model, x[:, :, top:bottom, left:right]))
+    return y[:, :, inner[0], inner[1]]
+
+
+def _synthesise(model: DictionaryCodec, y_hat: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    (top, left, bottom, right), inner = _with_halo(box, y_hat.shape[2:])
+    x_hat = model.g_s(_like_model(model, y_hat[:, :, top:bottom, left:right]))[0]
+    rows, cols = (slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in inner)
+    return x_hat[:, rows, cols].float().cpu()
+
+
+def _flags(picture: Picture, fast: bool) -> int:
+    flags = Flag.GREY if picture.is_grey else 0
+    flags |= Flag.SIXTEEN_BIT if picture.is_sixteen_bit else 0
+    return flags | (Flag.FAST if fast else 0)
+
+
+def _latent_chunks(streams: list[LatentStreams]) -> list[Chunk]:
+    sums = np.array([s.sums for s in streams], "<u2").tobytes()
+    chunks = [Chunk(ChunkType.SUMS, sums)]
+    if any(s.guard for s in streams):
+        chunks += [Chunk(ChunkType.GUARD, pack_guard(s.guard)) for s in streams]
+    chunks += [Chunk(ChunkType.Z, s.z) for s in streams]
+    for k in range(len(streams[0].slices)):
+        chunks += [Chunk(ChunkType.SLICE + k, s.slices[k]) for s in streams]
+    return chunks
+
+
+def _extra_chunks(picture: Picture, metadata: bool) -> list[Chunk]:
+    chunks = []
+    if picture.profile:
+        chunks.append(Chunk(ChunkType.PROFILE, zlib.compress(picture.profile, 9)))
+    if metadata and picture.exif:
+        chunks.append(Chunk(ChunkType.EXIF, zlib.compress(picture.exif, 9)))
+    if picture.alpha is not None:
+        chunks.append(Chunk(ChunkType.ALPHA, pack_plane(picture.alpha)))
+    return chunks
+
+
+def _latent_streams(
+    container: Container, tiles: int, groups: int, wanted: int | None, partial: bool
+) -> list[LatentStreams]:
+    """Streams of each tile; slices that are not wanted or not there are left out everywhere."""
+    sums = b"".join(container.of_type(ChunkType.SUMS))
+    guards = container.of_type(ChunkType.GUARD) or [b""] * tiles
+    z = container.of_type(ChunkType.Z)
+    if len(sums) != 2 * tiles * (groups + 1) or len(z) != tiles or len(guards) != tiles:
+        kind = Truncated if partial else BadHeader
+        raise kind(
+            f"the file holds z for {len(z)} of {tiles} tiles and {len(sums)} bytes of checksums; "
+            "nothing can be shown before these are there: get the file again"
+        )
+    table = np.frombuffer(sums, "<u2").reshape(tiles, groups + 1).tolist()
+    per_slice = [container.of_type(ChunkType.SLICE + k) for k in range(groups)]
+    complete = next((k for k, data in enumerate(per_slice) if len(data) != tiles), groups)
+    if complete < groups and not partial:
+        raise BadHeader(f"slice {complete} is not complete; get the file again")
+    if wanted is not None:
+        if not 0 <= wanted <= groups:
+            raise BadHeader(f"{wanted} slices were asked for, the model has 0 to {groups}")
+        complete = min(complete, wanted)
+    return [
+        LatentStreams(
+            z=z[t],
+            slices=[per_slice[k][t] for k in range(complete)],
+            sums=table[t],
+            guard=unpack_guard(guards[t]),
+        )
+        for t in range(tiles)
+    ]
+
+
+def _picture(container: Container, pixels: Tensor) -> Picture:
+    def inflated(kind: ChunkType) -> bytes | None:
+        found = container.of_type(kind)
+        if not found:
+            return None
+        try:
+            engine = zlib.decompressobj()
+            data = engine.decompress(found[0], MAX_METADATA)
+        except zlib.error as error:
+            raise BadHeader(f"chunk {kind.name.lower()} cannot be inflated: {error}") from None
+        if engine.unconsumed_tail:
+            raise BadHeader(f"chunk {kind.name.lower()} inflates to over {MAX_METADATA} bytes")
+        return data
+
+    alpha = container.of_type(ChunkType.ALPHA)
+    return Picture(
+        pixels,
+        is_grey=bool(container.flags & Flag.GREY),
+        is_sixteen_bit=bool(container.flags & Flag.SIXTEEN_BIT),
+        alpha=unpack_plane(alpha[0], (container.width, container.height)) if alpha else None,
+        profile=inflated(ChunkType.PROFILE),
+        exif=inflated(ChunkType.EXIF),
+    )

@@ -1,0 +1,251 @@
+"""Symbols <-> bytes: integer frequency tables and constriction's range coder.
+
+Tables are computed once, saved in the checkpoint and never recomputed: from integers to the
+coder's own numbers there are only exact or correctly rounded operations, so every machine codes
+with the same distribution.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import constriction
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dictco_lib.entropy.gaussian import LOG_SCALES, log_scale, scale_bins
+from dictco_lib.entropy.guard import GuardEntry, apply_guard, find_near_edges
+from dictco_lib.errors import BadChecksum, NotUpdatedError, ShapeError
+
+PRECISION = 24  # bits of a frequency; constriction's default
+_TAIL = 5.5  # half-width of a Gaussian table in standard deviations; beyond lies the escape
+_MAX_SYMBOL = 2**31 - 1
+_Categorical = constriction.stream.model.Categorical
+_RAW = constriction.stream.model.Uniform(2**16)
+
+
+class FrequencyTables(nn.Module):
+    """Integer distributions over symbols ``-L..L`` plus an escape, one per row.
+
+    Row r takes ``2 * half_widths[r] + 2`` places of ``frequencies``, the last one for the
+    escape; each row adds up to ``2**PRECISION``. Both tensors are empty before :meth:`fill`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("half_widths", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("frequencies", torch.zeros(0, dtype=torch.int32))
+        self._models: list | None = None
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+        for name in ("half_widths", "frequencies"):
+            if (value := state.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(value, device=getattr(self, name).device))
+        self._models = None
+        super()._load_from_state_dict(state, prefix, *args)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the tables were built or loaded."""
+        return self.half_widths.numel() > 0
+
+    def fill(self, probabilities: list[np.ndarray]) -> None:
+        """Build the tables.
+
+        Args:
+            probabilities: per row the probabilities of ``-L..L``, an odd number of them; what
+                they leave to 1 goes to the escape.
+        """
+        rows = [_to_frequencies(p) for p in probabilities]
+        device = self.half_widths.device
+        widths = [(len(row) - 2) // 2 for row in rows]
+        self.half_widths = torch.tensor(widths, dtype=torch.int32, device=device)
+        self.frequencies = torch.from_numpy(np.concatenate(rows)).to(device)
+        self._models = None
+
+    def encode(self, symbols: np.ndarray, rows: np.ndarray) -> bytes:
+        """Code int32 symbols, each with the table of its row (uint8), both flat."""
+        order, widths, counts = self._plan(rows)
+        values = symbols[order]
+        limits = widths[rows[order]]
+        is_escape = np.abs(values) > limits
+        coded = np.where(is_escape, 2 * limits + 1, values + limits).astype(np.int32)
+        encoder = constriction.stream.queue.RangeEncoder()
+        start = 0
+        for row in np.flatnonzero(counts):
+            stop = start + counts[row]
+            encoder.encode(coded[start:stop], self._models[row])
+            start = stop
+        if is_escape.any():
+            raw = values[is_escape].astype("<i4").view("<u2").astype(np.int32)
+            encoder.encode(raw, _RAW)
+        return encoder.get_compressed().astype("<u4").tobytes()
+
+    def decode(self, data: bytes, rows: np.ndarray) -> np.ndarray:
+        """The way back: flat int32 symbols."""
+        order, widths, counts = self._plan(rows)
+        if len(data) % 4:
+            raise BadChecksum(f"a stream has {len(data)} bytes, expected a multiple of 4")
+        decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4"))
+        parts = [
+            decoder.decode(self._models[row], int(counts[row])) for row in np.flatnonzero(counts)
+        ]
+        coded = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        limits = widths[rows[order]]
+        values = (coded - limits).astype(np.int32)
+        is_escape = coded == 2 * limits + 1
+        if is_escape.any():
+            raw = decoder.decode(_RAW, 2 * int(is_escape.sum()))
+            values[is_escape] = raw.astype("<u2").view("<i4")
+        symbols = np.empty_like(values)
+        symbols[order] = values
+        return symbols
+
+    def _plan(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if not self.is_filled:
+            raise NotUpdatedError(
+                "the frequency tables are empty; call model.update() once after training, "
+                "or load a checkpoint that carries them"
+            )
+        widths = self.half_widths.cpu().numpy()
+        if self._models is None:
+            ends = np.cumsum(2 * widths + 2)[:-1]
+            self._models = [
+                _Categorical(row.astype(np.float64) / 2**PRECISION, perfect=False)
+                for row in np.split(self.frequencies.cpu().numpy(), ends)
+            ]
+        counts = np.bincount(rows, minlength=len(widths))
+        return np.argsort(rows, kind="stable"), widths, counts
+
+
+def _to_frequencies(p: np.ndarray) -> np.ndarray:
+    p = np.append(p, max(0.0, 1.0 - p.sum()))
+    frequencies = np.maximum(1, np.floor(p / p.sum() * 2**PRECISION)).astype(np.int64)
+    frequencies[frequencies.argmax()] += 2**PRECISION - frequencies.sum()
+    return frequencies.astype(np.int32)
+
+
+def gaussian_probabilities() -> list[np.ndarray]:
+    """Probabilities of the integers under a centred Gaussian, for each entry of the scale table."""
+    rows = []
+    for scale in LOG_SCALES.exp():
+        half = max(1, int(np.ceil(_TAIL * scale)))
+        edges = (torch.arange(half + 1, dtype=torch.float64) - 0.5) / scale
+        upper = torch.special.ndtr(-edges)  # P(X > v - 0.5); the upper tail keeps its digits
+        p = upper[:-1] - upper[1:]
+        last = upper[-1] - torch.special.ndtr(-(half + 0.5) / scale)
+        side = torch.cat([p[1:], last[None]])
+        rows.append(torch.cat([side.flip(0), p[:1], side]).numpy())
+    return rows
+
+
+@dataclass
+class LatentStreams:
+    """One image's latent as bytes.
+
+    ``sums`` holds a 16-bit checksum of the symbols of z and of each slice: it proves the decode,
+    where the container's CRCs prove only the bytes.
+    """
+
+    z: bytes = b""
+    slices: list[bytes] = field(default_factory=list)
+    sums: list[int] = field(default_factory=list)
+    guard: list[GuardEntry] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.z) + sum(map(len, self.slices))
+
+
+def checksum(symbols: np.ndarray) -> int:
+    """16-bit checksum of int32 symbols."""
+    return zlib.crc32(symbols.astype("<i4").tobytes()) & 0xFFFF
+
+
+def to_symbols(values: Tensor) -> np.ndarray:
+    """Rounded values of one image as flat int32 symbols."""
+    values = values.detach().flatten()
+    if not bool((values.abs() <= _MAX_SYMBOL).all()):
+        raise ShapeError(
+            "a latent is not finite or beyond 2**31; the image or the weights hold wrong numbers"
+        )
+    return values.to("cpu", torch.int32).numpy()
+
+
+class EncodingCoder:
+    """Slice coder that writes: rounds, codes, and notes what the decoder will need.
+
+    Args:
+        y: the latent split in slices, each (B, C_k, H, W).
+        tables: Gaussian tables, one row per scale bin.
+        streams: one per image, filled as the loop goes.
+    """
+
+    def __init__(
+        self, y: tuple[Tensor, ...], tables: FrequencyTables, streams: list[LatentStreams]
+    ) -> None:
+        self.y = y
+        self.tables = tables
+        self.streams = streams
+
+    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+        """Quantised slice k; its bytes are appended to every image's streams."""
+        symbols = (self.y[k] - mean).round()
+        log_scales = log_scale(scale)
+        bins = scale_bins(log_scales)
+        for b, streams in enumerate(self.streams):
+            flat = to_symbols(symbols[b])
+            rows = bins[b].flatten().to("cpu", torch.uint8).numpy()
+            streams.slices.append(self.tables.encode(flat, rows))
+            streams.sums.append(checksum(flat))
+            streams.guard += find_near_edges(log_scales[b], bins[b], k)
+        return symbols + mean
+
+
+class DecodingCoder:
+    """Slice coder that reads; a slice that is not there decodes to its mean.
+
+    Args:
+        tables: Gaussian tables, one row per scale bin.
+        streams: one per image; all hold the same number of slices, perhaps not all.
+    """
+
+    def __init__(self, tables: FrequencyTables, streams: list[LatentStreams]) -> None:
+        self.tables = tables
+        self.streams = streams
+
+    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+        """Quantised slice k."""
+        if k >= len(self.streams[0].slices):
+            return mean
+        bins = scale_bins(log_scale(scale)).to("cpu", torch.uint8)
+        symbols = [self._read(streams, k, bins[b]) for b, streams in enumerate(self.streams)]
+        flat = torch.from_numpy(np.stack(symbols)).to(mean)
+        return flat.reshape(mean.shape) + mean
+
+    def _read(self, streams: LatentStreams, k: int, bins: Tensor) -> np.ndarray:
+        rows = bins.flatten().numpy()
+        apply_guard(rows, streams.guard, k)
+        return verified(self.tables, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
+
+
+def verified(
+    tables: FrequencyTables, data: bytes, rows: np.ndarray, expected: int, what: str
+) -> np.ndarray:
+    """Decode symbols and prove them by their checksum.
+
+    Raises:
+        BadChecksum: if they are not what the encoder wrote.
+    """
+    try:
+        symbols = tables.decode(data, rows)
+    except AssertionError as error:  # constriction's word for impossible data
+        raise BadChecksum(f"{what} cannot be decoded: {error}") from None
+    if (got := checksum(symbols)) != expected:
+        raise BadChecksum(
+            f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "
+            f"{expected:#06x}; the decoder computed other scales than the encoder: decode with "
+            "the same checkpoint, in the default float64 coding mode"
+        )
+    return symbols
