@@ -193,8 +193,11 @@ def _tiles(shape: tuple[int, int], tile: int) -> Iterator[tuple[int, int, int, i
     rows, cols = (range(0, side, tile or side) for side in shape)
     for top in rows:
         for left in cols:
-            yield top, left, min(top + (tile or shape[0]), shape[0]), min(
-                left + (tile or shape[1]), shape[1]
+            yield (
+                top,
+                left,
+                min(top + (tile or shape[0]), shape[0]),
+                min(left + (tile or shape[1]), shape[1]),
             )
 
 

@@ -90,7 +90,12 @@ def _from_tensor(x: Tensor) -> Picture:
 def _array_to_pil(a: np.ndarray) -> Image.Image:
     if a.ndim == 2 and a.dtype == np.uint16 and a.size:
         return Image.fromarray(a)
-    if a.dtype != np.uint8 or a.ndim not in (2, 3) or not a.size or a.shape[2:] not in ((), (3,), (4,)):
+    if (
+        a.dtype != np.uint8
+        or a.ndim not in (2, 3)
+        or not a.size
+        or a.shape[2:] not in ((), (3,), (4,))
+    ):
         raise ImageError(
             f"got a {a.dtype} array of shape {a.shape}, expected uint8 (H, W), (H, W, 3) or "
             "(H, W, 4), or uint16 (H, W)"
@@ -173,7 +178,9 @@ def write_image(image: Image.Image, path: str | Path) -> None:
     try:
         image.save(buffer, format=formats[path.suffix.lower()], **info)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png") from None
+        raise ImageError(
+            f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
+        ) from None
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

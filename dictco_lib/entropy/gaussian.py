@@ -28,7 +28,7 @@ def log_scale(scale: Tensor) -> Tensor:
 
 def scale_bins(log_scales: Tensor) -> Tensor:
     """Index of the table entry nearest to each log-scale, 0 to ``SCALE_LEVELS - 1``."""
-    return torch.bucketize(log_scales, LOG_EDGES.to(log_scales))
+    return torch.bucketize(log_scales.contiguous(), LOG_EDGES.to(log_scales))
 
 
 class EstimatingCoder:

@@ -36,9 +36,7 @@ def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) 
     right = bins.clamp(max=len(edges) - 1)
     is_near = ((log_scales - edges[left]).abs() < eps) | ((log_scales - edges[right]).abs() < eps)
     flat = bins.flatten()
-    return [
-        GuardEntry(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()
-    ]
+    return [GuardEntry(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
 
 def apply_guard(bins: np.ndarray, entries: list[GuardEntry], k: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder, quantize_ste
+from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
 from dictco_lib.entropy.streams import (
     DecodingCoder,
     EncodingCoder,
@@ -22,7 +23,6 @@ from dictco_lib.entropy.streams import (
     to_symbols,
     verified,
 )
-from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.gain import Gain
 from dictco_lib.layers.residual import Downsample, Upsample, downsampling_conv, upsampling_conv

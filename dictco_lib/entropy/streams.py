@@ -23,7 +23,7 @@ PRECISION = 24  # bits of a frequency; constriction's default
 _TAIL = 5.5  # half-width of a Gaussian table in standard deviations; beyond lies the escape
 _MAX_SYMBOL = 2**31 - 1
 _Categorical = constriction.stream.model.Categorical
-_RAW = constriction.stream.model.Uniform(2**16)
+_MAX_DIGITS = 31
 
 
 class FrequencyTables(nn.Module):
@@ -78,9 +78,7 @@ class FrequencyTables(nn.Module):
             stop = start + counts[row]
             encoder.encode(coded[start:stop], self._models[row])
             start = stop
-        if is_escape.any():
-            raw = values[is_escape].astype("<i4").view("<u2").astype(np.int32)
-            encoder.encode(raw, _RAW)
+        _encode_escapes(encoder, values[is_escape], limits[is_escape])
         return encoder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: bytes, rows: np.ndarray) -> np.ndarray:
@@ -96,9 +94,7 @@ class FrequencyTables(nn.Module):
         limits = widths[rows[order]]
         values = (coded - limits).astype(np.int32)
         is_escape = coded == 2 * limits + 1
-        if is_escape.any():
-            raw = decoder.decode(_RAW, 2 * int(is_escape.sum()))
-            values[is_escape] = raw.astype("<u2").view("<i4")
+        values[is_escape] = _decode_escapes(decoder, limits[is_escape])
         symbols = np.empty_like(values)
         symbols[order] = values
         return symbols
@@ -118,6 +114,41 @@ class FrequencyTables(nn.Module):
             ]
         counts = np.bincount(rows, minlength=len(widths))
         return np.argsort(rows, kind="stable"), widths, counts
+
+
+# An escaped value is coded like Elias' gamma: the number of binary digits of its excess over the
+# table, then sign and digits. All of them without a model, in groups of equal length.
+def _encode_escapes(encoder, values: np.ndarray, limits: np.ndarray) -> None:
+    if not len(values):
+        return
+    excess = np.abs(values.astype(np.int64)) - limits  # at least 1
+    digits = np.frexp(excess.astype(np.float64))[1]
+    encoder.encode(digits.astype(np.int32), _uniform(_MAX_DIGITS + 1))
+    encoder.encode((values < 0).astype(np.int32), _uniform(2))
+    for n in np.unique(digits):
+        group = excess[digits == n]
+        encoder.encode((group & 0xFFFF).astype(np.int32), _uniform(2 ** min(n, 16)))
+        if n > 16:
+            encoder.encode((group >> 16).astype(np.int32), _uniform(2 ** (n - 16)))
+
+
+def _decode_escapes(decoder, limits: np.ndarray) -> np.ndarray:
+    count = len(limits)
+    if not count:
+        return np.zeros(0, np.int32)
+    digits = decoder.decode(_uniform(_MAX_DIGITS + 1), count)
+    sign = 1 - 2 * decoder.decode(_uniform(2), count).astype(np.int64)
+    excess = np.zeros(count, np.int64)
+    for n in np.unique(digits):
+        where = np.flatnonzero(digits == n)
+        excess[where] = decoder.decode(_uniform(2 ** min(n, 16)), len(where))
+        if n > 16:
+            excess[where] += decoder.decode(_uniform(2 ** (n - 16)), len(where)).astype(np.int64) << 16
+    return (sign * (excess + limits)).astype(np.int32)
+
+
+def _uniform(size: int):
+    return constriction.stream.model.Uniform(int(size))
 
 
 def _to_frequencies(p: np.ndarray) -> np.ndarray:

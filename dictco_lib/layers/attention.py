@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.layers.residual import DepthwiseConv
+
 
 class SkipScale(nn.Module):
     """Learned per-channel factor on a skip path (not on the branch)."""
@@ -29,7 +31,7 @@ class GatedMLP(nn.Module):
         super().__init__()
         hidden = 2 * dim
         self.fc1 = nn.Linear(dim, 2 * hidden)
-        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.dwconv = DepthwiseConv(hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.layers.attention import GatedMLP, SkipScale
+from dictco_lib.layers.residual import DepthwiseConv
 
 
 class _AggregationUnit(nn.Module):
@@ -15,7 +16,7 @@ class _AggregationUnit(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(dim, dim, 1)
-        self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.dwconv = DepthwiseConv(dim)
         self.conv_out = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class DepthwiseConv(nn.Conv2d):
+    """3x3 convolution of each channel with its own kernel.
+
+    In float64 on a CPU, torch falls back to one small matrix product per channel; nine shifted
+    multiply-adds give the same numbers many times faster (``dictco bench`` measures it).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        if x.dtype != torch.float64 or x.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(x)
+        height, width = x.shape[-2:]
+        padded = F.pad(x, (1, 1, 1, 1))
+        out = self.bias[:, None, None].expand(x.shape).clone(memory_format=torch.contiguous_format)
+        for dy in range(3):
+            for dx in range(3):
+                kernel = self.weight[:, 0, dy, dx, None, None]
+                out.addcmul_(padded[..., dy : dy + height, dx : dx + width], kernel)
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -47,13 +73,11 @@ def downsampling_conv(c_in: int, c_out: int, kernel: int = 5) -> nn.Conv2d:
 
 def upsampling_conv(c_in: int, c_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
     """Transposed convolution that doubles height and width."""
-    return nn.ConvTranspose2d(
-        c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1
-    )
+    return nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1)
 
 
 class Downsample(nn.Module):
-    """Halving 5x5 convolution followed by ``blocks`` bottlenecks: (B, C, 2H, 2W) -> (B, C', H, W)."""
+    """Halving 5x5 convolution, then ``blocks`` bottlenecks."""
 
     def __init__(
         self, c_in: int, c_out: int, *, blocks: int, reduction: int, batch_norm: bool

@@ -100,7 +100,11 @@ class Trainer:
         self.update_ema()
         self.step += 1
         means = {name: value.mean().item() for name, value in terms.items()}
-        return means | {"aux": aux.item(), "grad_norm": norm.item(), "lr": self.recipe.lr * self.schedule(self.step - 1)}
+        return means | {
+            "aux": aux.item(),
+            "grad_norm": norm.item(),
+            "lr": self.recipe.lr * self.schedule(self.step - 1),
+        }
 
     def draw(self, uniform: Tensor) -> tuple[Tensor | None, Tensor]:
         """Quality and lmbda of each image, from uniform numbers."""

@@ -1,0 +1,1 @@
+"""Measuring codecs: metrics, rate-distortion points from real files, BD-rate."""

@@ -1,0 +1,35 @@
+"""Distortion between two pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from pytorch_msssim import ms_ssim as _ms_ssim
+
+#: The five scales of MS-SSIM with an 11-pixel window need sides larger than this.
+MS_SSIM_MIN_SIDE = 160
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio over all channels of two uint8 pictures, in dB.
+
+    Identical pictures give infinity.
+    """
+    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return math.inf if mse == 0 else float(10 * math.log10(255**2 / mse))
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Multi-scale structural similarity of two (H, W, 3) uint8 pictures, 0-1, linear.
+
+    None for pictures too small for five scales.
+
+    Reference:
+        Wang et al., "Multi-scale structural similarity for image quality assessment", 2003.
+    """
+    if min(a.shape[:2]) <= MS_SSIM_MIN_SIDE:
+        return None
+    x, y = (torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1)[None] for p in (a, b))
+    return float(_ms_ssim(x, y, data_range=255))

@@ -1,0 +1,61 @@
+"""Fixtures that several test files share; all randomness is seeded here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import dictco_lib
+from dictco_lib.checkpoints import shipped_models
+from dictco_lib.images import read_picture
+from dictco_lib.models import DictionaryCodec
+from dictco_lib.training.start import pca_start
+
+
+def pytest_addoption(parser):
+    parser.addoption("--regenerate", action="store_true", help="write golden files anew")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A photograph with odd sides, (203, 301, 3) uint8."""
+    return np.ascontiguousarray(data.astronaut()[40:243, 90:391])
+
+
+@pytest.fixture(scope="session")
+def crops() -> torch.Tensor:
+    """Crops of packaged photographs, (24, 3, 128, 128) in [0, 1]."""
+    rng = np.random.default_rng(0)
+    pictures = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    parts = []
+    for i in range(24):
+        pixels = pictures[i % 4]
+        top, left = (int(rng.integers(side - 128)) for side in pixels.shape[:2])
+        parts.append(read_picture(np.ascontiguousarray(pixels[top : top + 128, left : left + 128])))
+    return torch.stack([part.pixels for part in parts])
+
+
+@pytest.fixture(scope="session")
+def nano(crops) -> DictionaryCodec:
+    """A small variable-rate mixture model whose latents look like those of a trained one."""
+    torch.manual_seed(0)
+    model = DictionaryCodec.from_preset("nano")
+    pca_start(model, crops)
+    model.eval().requires_grad_(False)
+    model.update()
+    return model
+
+
+@pytest.fixture(scope="session")
+def classroom() -> DictionaryCodec:
+    """The weights that ship."""
+    assert "classroom" in shipped_models()
+    return dictco_lib.load("classroom")

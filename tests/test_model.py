@@ -1,0 +1,141 @@
+"""The models as functions: shapes, sizes, precision, causality, input checks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig, preset
+from dictco_lib.errors import ConfigError, QualityError, ShapeError
+from dictco_lib.models import DictionaryCodec
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 64), (100, 65)])
+def test_any_size_goes_in_and_comes_out(nano, size):
+    out = nano(torch.rand(2, 3, *size), 30.0, return_routing=True)
+    assert out["x_hat"].shape == (2, 3, *size)
+    rows, cols = (-(-side // 64) * 4 for side in size)
+    for key in ("y", "means", "scales"):
+        assert out["para"][key].shape == (2, nano.config.M, rows, cols)
+    assert out["likelihoods"]["z"].shape == (2, nano.config.N, rows // 4, cols // 4)
+    for likelihood in out["likelihoods"].values():
+        assert ((likelihood > 0) & (likelihood <= 1)).all()
+    for gates in out["routing"]:
+        assert gates.shape == (2, nano.config.experts, rows, cols)
+        torch.testing.assert_close(gates.sum(1), torch.ones(2, rows, cols))
+
+
+def test_routing_comes_only_on_request(nano):
+    assert "routing" not in nano(torch.rand(1, 3, 64, 64), 50)
+
+
+def test_images_of_a_batch_do_not_touch_each_other(nano, crops):
+    quality = torch.tensor([10.0, 50.0, 90.0])
+    together = nano(crops[:3], quality)["x_hat"]
+    for i in range(3):
+        alone = nano(crops[i : i + 1], float(quality[i]))["x_hat"]
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_float64_works_and_agrees_with_float32(crops):
+    torch.manual_seed(0)
+    model = DictionaryCodec(replace(NANO, lmbdas=())).eval()
+    with torch.no_grad():
+        single = model(crops[:1])["para"]["y"]
+        double = model.double()(crops[:1].double())["para"]["y"]
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_what_the_cpu_gives(nano, crops):
+    import copy
+
+    want = nano(crops[:2], 50.0)["para"]["y"]
+    got = copy.deepcopy(nano).cuda()(crops[:2].cuda(), 50.0)["para"]["y"].cpu()
+    torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
+
+
+def test_a_slice_depends_on_earlier_slices_only(crops):
+    torch.manual_seed(0)
+    model = DictionaryCodec(NANO).eval()
+    y = model.g_a(crops[:1]).detach()
+    groups = model.config.groups
+    level = model.level(50.0, crops)[:1]
+    for k in range(len(groups)):
+        y_in = y.clone().requires_grad_()
+        codec = model.latent_codec
+        side = torch.randn(1, 2 * model.config.hyper_channels, *y.shape[2:])
+        from dictco_lib.entropy.gaussian import EstimatingCoder
+
+        coder = EstimatingCoder(codec.scale_y(y_in, level).split(groups, 1), codec.gaussian)
+        trace = codec.run_slices(side, coder)
+        (trace.means[k].sum() + trace.scales[k].sum()).backward()
+        start = sum(groups[:k])
+        if k == 0:
+            assert y_in.grad is None or not y_in.grad.any()
+            continue
+        assert y_in.grad[:, :start].any()
+        assert not y_in.grad[:, start:].any()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.rand(3, 64, 64),
+        torch.rand(1, 1, 64, 64),
+        torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+        torch.rand(1, 3, 0, 64),
+        "photo.png",
+    ],
+)
+def test_wrong_input_is_named(nano, bad):
+    with pytest.raises(ShapeError, match="expected a float tensor"):
+        nano(bad, 50)
+
+
+def test_quality_is_checked(nano):
+    x = torch.rand(1, 3, 64, 64)
+    for quality in (-1, 101, None):
+        with pytest.raises(QualityError):
+            nano(x, quality)
+    fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval()
+    with pytest.raises(QualityError, match="one fixed rate"):
+        fixed(x, 50)
+
+
+def test_more_quality_costs_more_bits_and_gives_less_error(nano, crops):
+    bits, errors = [], []
+    for quality in (0.0, 50.0, 100.0):
+        out = nano(crops[:4], quality)
+        bits.append(-sum(p.log2().sum() for p in out["likelihoods"].values()).item())
+        errors.append((out["x_hat"] - crops[:4]).square().mean().item())
+    assert bits == sorted(bits)
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_quality_walks_through_the_lambda_anchors():
+    for i, lmbda in enumerate(LMBDAS):
+        assert CLASSROOM.lmbda(20 * i) == pytest.approx(lmbda)
+    assert LMBDAS[2] < CLASSROOM.lmbda(50) < LMBDAS[3]
+
+
+def test_configs_round_trip_and_refuse_nonsense():
+    for name in ("dcae", "dictco", "classroom", "nano"):
+        config = preset(name)
+        assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ConfigError, match="unknown keys"):
+        ModelConfig.from_dict(NANO.to_dict() | {"colour": "blue"})
+    for wrong in ({"groups": (8, 8)}, {"heads": 3}, {"lmbdas": (0.1,)}, {"widths": (16, 24)}):
+        with pytest.raises(ConfigError):
+            replace(NANO, **wrong)
+    with pytest.raises(ConfigError, match="no preset"):
+        preset("giant")
+
+
+def test_the_shipped_shape_is_small_enough():
+    model = DictionaryCodec(CLASSROOM)
+    assert sum(p.numel() for p in model.parameters()) <= 12e6
