@@ -13,6 +13,7 @@ from tqdm import tqdm
 from dictco_lib.errors import DictcoError, WrongModel
 
 DEFAULT_MODEL = "classroom"
+PLAIN_SUFFIX = ".bin"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,6 +87,7 @@ def _compress(args: argparse.Namespace) -> None:
     from dictco_lib.coding import encode
     from dictco_lib.files import write_atomic
     from dictco_lib.images import SUFFIXES
+    from dictco_lib.plain import encode_plain
 
     jobs = _jobs(args.input, args.output, lambda p: p.suffix.lower() in SUFFIXES, ".dco")
     for _, target in jobs:
@@ -94,6 +96,10 @@ def _compress(args: argparse.Namespace) -> None:
     model = _load(args)
 
     def work(source: Path, target: Path) -> str:
+        if target.suffix.lower() == PLAIN_SUFFIX:
+            data = encode_plain(model, source)
+            write_atomic(target, data)
+            return f"{target}: {len(data)} bytes"
         encoded = encode(model, source, args.quality, metadata=args.metadata, fast=args.fast)
         write_atomic(target, encoded.data)
         return (
@@ -141,14 +147,20 @@ def _decompress(args: argparse.Namespace) -> None:
     from dictco_lib.bitstream import unpack
     from dictco_lib.coding import decode
     from dictco_lib.images import write_image
+    from dictco_lib.plain import decode_plain
 
     jobs = _jobs(args.input, args.output, lambda p: p.suffix.lower() == ".dco", ".png")
     find = _model_finder(args)
 
     def work(source: Path, target: Path) -> str:
         data = _read_bytes(source)
-        model = find(unpack(data, partial=args.partial).fingerprint)
-        image = decode(model, data, slices=args.slices, partial=args.partial)
+        if source.suffix.lower() == PLAIN_SUFFIX:
+            if not args.model:
+                raise WrongModel(f"{source} does not say which model made it; give it: --model")
+            image = decode_plain(find(b""), data)
+        else:
+            model = find(unpack(data, partial=args.partial).fingerprint)
+            image = decode(model, data, slices=args.slices, partial=args.partial)
         write_image(image, target)
         return f"{target}: {image.width}x{image.height} {image.mode}"
 
@@ -224,6 +236,13 @@ def _train(args: argparse.Namespace) -> None:
     print(f"{trainer.out / 'last.safetensors'}: {trainer.step} steps in {trainer.seconds:.0f} s")
 
 
+def _export(args: argparse.Namespace) -> None:
+    from dictco_lib.checkpoints import export
+
+    export(args.input, args.output)
+    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
+
+
 def _models(args: argparse.Namespace) -> None:
     from dictco_lib.checkpoints import fingerprint, load, shipped_models
     from dictco_lib.config import PRESETS
@@ -279,7 +298,9 @@ def _parser() -> argparse.ArgumentParser:
         "photo.jpg photo.dco", "photo.jpg small.dco --quality 10", "photos/ compressed/",
     )  # fmt: skip
     sub.add_argument("input", metavar="IN", help="a picture, or a folder of pictures")
-    sub.add_argument("output", metavar="OUT", help="the .dco file, or a folder")
+    sub.add_argument(
+        "output", metavar="OUT", help="the .dco file, or a folder; .bin for the plain format"
+    )
     sub.add_argument(
         "--quality", type=float, metavar="Q", help="0 (small) to 100 (good); default 50"
     )
@@ -325,6 +346,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
     with_device(sub)
+
+    sub = command(
+        "export", _export, "halve a trained checkpoint for shipping (float16 weights, new tables)",
+        "build/classroom/last.safetensors data/classroom.safetensors",
+    )  # fmt: skip
+    sub.add_argument("input", metavar="IN.safetensors")
+    sub.add_argument("output", metavar="OUT.safetensors")
 
     command("models", _models, "list presets and the weights that ship", "")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dictco_lib.files import atomic_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif", ".avif"}
 _ORIENTATION = 0x0112
+_DEMO_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
 @dataclass
@@ -36,6 +38,12 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.pixels.shape[2], self.pixels.shape[1]
+
+
+def demo_photos() -> dict[str, Path]:
+    """Name -> file of the colour photographs that are packaged in scikit-image."""
+    folder = Path(str(importlib.resources.files("skimage") / "data"))
+    return {Path(name).stem: folder / name for name in _DEMO_PHOTOS}
 
 
 def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor) -> Picture:

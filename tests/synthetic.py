@@ -11,10 +11,23 @@ import numpy as np
 # Tensors that keep whatever value the model constructs them with
 # (index tables, constants, wavelet filters, CDF tables filled by update()).
 LEFT_ALONE = {
-    "num_batches_tracked", "relative_position_index", "identity_matrix",
-    "global_alpha", "w_ll", "w_lh", "w_hl", "w_hh", "filters",
-    "target", "scale_table", "scale_bound", "bound", "pedestal",
-    "_offset", "_quantized_cdf", "_cdf_length",
+    "num_batches_tracked",
+    "relative_position_index",
+    "identity_matrix",
+    "global_alpha",
+    "w_ll",
+    "w_lh",
+    "w_hl",
+    "w_hh",
+    "filters",
+    "target",
+    "scale_table",
+    "scale_bound",
+    "bound",
+    "pedestal",
+    "_offset",
+    "_quantized_cdf",
+    "_cdf_length",
 }
 
 _EB_LIST = re.compile(r"(^|\.)(matrices|biases|factors)\.(\d+)$")
@@ -38,8 +51,13 @@ def generator(text, seed):
 
 _CHAIN = re.compile(r"^(h_a|h_mean_s|h_scale_s|h_z_s1|h_z_s2)\.\d+(\.0)?\.weight$")
 _PLAIN = re.compile(r"^g_[as]\.\d+\.weight$")
-_PARAM_NETS = ("cc_mean_transforms.", "cc_scale_transforms.", "lrp_transforms.",
-               "mean_cc_transforms.", "scale_cc_transforms.")
+_PARAM_NETS = (
+    "cc_mean_transforms.",
+    "cc_scale_transforms.",
+    "lrp_transforms.",
+    "mean_cc_transforms.",
+    "scale_cc_transforms.",
+)
 _SCALE_OUT = re.compile(r"(cc_scale|scale_cc)_transforms\.\d+\.(\d+)\.bias$")
 
 
@@ -60,9 +78,9 @@ def is_image_layer(key, shape):
 
 def weight_std(key, shape, gain):
     taps = int(np.prod(shape[2:]))
-    if len(shape) > 2 and shape[1] == 1:                       # depthwise
+    if len(shape) > 2 and shape[1] == 1:  # depthwise
         fan = taps
-    elif shape[1] == 3 and not is_image_layer(key, shape):     # sees the input image
+    elif shape[1] == 3 and not is_image_layer(key, shape):  # sees the input image
         fan = 3 * taps
     else:
         fan = max(shape[0], shape[1]) * taps
@@ -89,16 +107,16 @@ def synthetic_array(key, shape, seed=0, gain=1.0):
     n = generator(key, seed).standard_normal(shape)
 
     if leaf.startswith("_matrix"):
-        i = int(leaf[len("_matrix"):])
-        a = np.full(shape, np.log(np.expm1(1.0 / (10.0 ** 0.2) / _EB_DIMS[i + 1])))
+        i = int(leaf[len("_matrix") :])
+        a = np.full(shape, np.log(np.expm1(1.0 / (10.0**0.2) / _EB_DIMS[i + 1])))
     elif leaf.startswith("_bias"):
         a = 0.3 * n
     elif leaf.startswith("_factor"):
         a = 0.1 * n
-    elif leaf == "quantiles":                      # (C, 1, 3)
+    elif leaf == "quantiles":  # (C, 1, 3)
         m = 0.3 * n[:, :, 1:2]
         a = np.concatenate([m - 10.0, m, m + 10.0], axis=2)
-    elif leaf in ("dt", "experts"):                # dictionaries
+    elif leaf in ("dt", "experts"):  # dictionaries
         a = n
     elif leaf in ("relative_position_params", "relative_position_bias_table", "global_tokens"):
         a = 0.5 * n
@@ -108,22 +126,22 @@ def synthetic_array(key, shape, seed=0, gain=1.0):
         a = 0.25 + 0.2 * n
     elif leaf == "freq_weights":
         a = 0.2 * n
-    elif leaf == "beta" and len(shape) == 1:       # GDN, stored as a square root
+    elif leaf == "beta" and len(shape) == 1:  # GDN, stored as a square root
         a = np.sqrt(1.0 + 0.2 * np.abs(n))
-    elif leaf == "gamma" and len(shape) == 2:      # GDN, stored as a square root
+    elif leaf == "gamma" and len(shape) == 2:  # GDN, stored as a square root
         a = np.sqrt(0.1 * np.eye(shape[0]) + 0.1 / shape[0] * np.abs(n))
-    elif leaf in ("beta", "gamma"):                # (1, C, 1, 1) residual scales
+    elif leaf in ("beta", "gamma"):  # (1, C, 1, 1) residual scales
         a = 0.3 * n
     elif leaf == "running_mean":
         a = 0.05 * n
     elif leaf == "running_var":
         a = 1.0 + 0.1 * np.abs(n)
-    elif leaf == "weight" and len(shape) == 1:     # norm layers
+    elif leaf == "weight" and len(shape) == 1:  # norm layers
         a = 1.0 + 0.1 * n
-    elif leaf == "weight":                         # linear, conv, transposed conv
+    elif leaf == "weight":  # linear, conv, transposed conv
         a = n * weight_std(key, shape, gain)
     elif leaf == "bias" and is_scale_output_bias(key, shape):
-        a = 1.5 + 0.3 * n                          # keeps most predicted scales above the bound
+        a = 1.5 + 0.3 * n  # keeps most predicted scales above the bound
     elif leaf == "bias" and is_image_layer(key, shape):
         a = 0.5 + 0.05 * n
     elif leaf == "bias":

@@ -1,6 +1,7 @@
 """Checkpoints: our own (safetensors with the config inside) and the published layouts."""
 
 from dictco_lib.checkpoints.native import (
+    export,
     fingerprint,
     load,
     load_checkpoint,
@@ -10,6 +11,7 @@ from dictco_lib.checkpoints.native import (
 from dictco_lib.checkpoints.published import load_published, to_published
 
 __all__ = [
+    "export",
     "fingerprint",
     "load",
     "load_checkpoint",

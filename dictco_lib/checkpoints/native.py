@@ -66,13 +66,12 @@ def save_checkpoint(
     Args:
         model: any codec; its tables are saved if they were built.
         path: where to; the usual suffix is ``.safetensors``.
-        half: store matrices in float16. Call :func:`load_checkpoint` on the result to get the
-            model that these rounded weights define; its fingerprint differs.
+        half: store matrices in float16. See :func:`export`, which rounds them first.
         info: plain values to keep with the weights, such as the training recipe.
     """
     state = {}
     for key, value in _own_state(model).items():
-        if half and value.dim() > 1 and "entropy_bottleneck" not in key:
+        if half and _is_halved(value):
             value = value.half()
         state[key] = value.detach().cpu().contiguous()
     metadata = {
@@ -82,6 +81,11 @@ def save_checkpoint(
     }
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
+
+
+def _is_halved(value: Tensor) -> bool:
+    """Matrices and kernels; vectors are small and some (gains, medians) deserve every digit."""
+    return value.is_floating_point() and value.dim() > 1 and value.numel() > 4096
 
 
 def read_info(path: str | Path) -> dict:
@@ -139,6 +143,19 @@ def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
             f"unknown {problems.unexpected_keys}"
         )
     return model
+
+
+def export(source: str | Path, target: str | Path) -> None:
+    """Halve a checkpoint for shipping, and build the tables of the rounded weights.
+
+    Two steps, because the tables of z follow from the weights that will be loaded.
+    """
+    model = load_checkpoint(source, update=False)
+    for value in model.parameters():
+        if _is_halved(value):
+            value.data = value.data.half().float()
+    model.update()
+    save_checkpoint(model, target, half=True, info=read_info(source)["info"])
 
 
 def shipped_models() -> dict[str, Path]:

@@ -98,6 +98,9 @@ class LatentCodec(nn.Module):
             self.gain_y = Gain(start, config.M)
             self.gain_z = Gain([0.0] * len(start), config.N)
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_coding_twin": None}  # copies and pickles make their own
+
     def scale_y(self, y: Tensor, level: Tensor | None) -> Tensor:
         """Apply the gain of y."""
         return y if level is None else y * self.gain_y.gain(level)
@@ -183,7 +186,6 @@ class LatentCodec(nn.Module):
         tensors = (*self.parameters(), *self.buffers())
         key = (dtype, *((t.data_ptr(), t._version) for t in tensors))
         if self._coding_twin is None or self._coding_twin[0] != key:
-            self._coding_twin = None
             twin = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
             self._coding_twin = (key, twin)
         return self._coding_twin[1]

@@ -39,6 +39,9 @@ class FrequencyTables(nn.Module):
         self.register_buffer("frequencies", torch.zeros(0, dtype=torch.int32))
         self._models: list | None = None
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_models": None}  # the coder's objects cannot be copied
+
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         for name in ("half_widths", "frequencies"):
             if (value := state.get(prefix + name)) is not None:
@@ -143,7 +146,9 @@ def _decode_escapes(decoder, limits: np.ndarray) -> np.ndarray:
         where = np.flatnonzero(digits == n)
         excess[where] = decoder.decode(_uniform(2 ** min(n, 16)), len(where))
         if n > 16:
-            excess[where] += decoder.decode(_uniform(2 ** (n - 16)), len(where)).astype(np.int64) << 16
+            excess[where] += (
+                decoder.decode(_uniform(2 ** (n - 16)), len(where)).astype(np.int64) << 16
+            )
     return (sign * (excess + limits)).astype(np.int32)
 
 

@@ -14,16 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from dictco_lib.errors import RecipeError
+from dictco_lib.images import SUFFIXES, demo_photos
 
 log = logging.getLogger(__name__)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
+#: A source that needs no files: the photographs packaged in scikit-image.
+DEMO = "scikit-image"
 
 
 class Photos:
     """Pictures in tar shards and folders, decoded on demand and kept in memory up to a limit.
 
     Args:
-        sources: paths of tar files and folders (folders are searched with their sub-folders).
+        sources: paths of tar files and folders (folders are searched with their sub-folders), or
+            ``"scikit-image"`` for the photographs packaged there.
         cache_mb: decoded pixels to keep, in MiB.
     """
 
@@ -34,6 +37,7 @@ class Photos:
         if not self.items:
             raise RecipeError(f"no pictures in {list(sources)}; give tar shards or folders")
         self.damaged: set[int] = set()
+        self.useless: set[int] = set()  # damaged, or too small for a crop
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = cache_mb * 2**20
 
@@ -54,6 +58,7 @@ class Photos:
                 pixels = self._decode(i)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 self.damaged.add(i)
+                self.useless.add(i)
                 log.warning("skipped damaged picture %s: %s", self.name(i), error)
                 return None
             self._cache[i] = pixels
@@ -72,6 +77,8 @@ class Photos:
 
 
 def _index(source: Path) -> list[tuple[str, int, int]]:
+    if str(source) == DEMO:
+        return [(str(path), 0, -1) for path in demo_photos().values()]
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
         return [(str(p), 0, -1) for p in files]
@@ -91,15 +98,21 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
 
 def random_crop(photos: Photos, size: int, rng: np.random.Generator) -> np.ndarray:
     """A random square of a random picture, flipped by chance, (size, size, 3) uint8."""
-    while len(photos.damaged) < len(photos):
-        pixels = photos.read(int(rng.integers(len(photos))))
-        if pixels is None or min(pixels.shape[:2]) < size:
+    while len(photos.useless) < len(photos):
+        i = int(rng.integers(len(photos)))
+        pixels = photos.read(i)
+        if pixels is None:
+            continue
+        if min(pixels.shape[:2]) < size:
+            photos.useless.add(i)
             continue
         top = int(rng.integers(pixels.shape[0] - size + 1))
         left = int(rng.integers(pixels.shape[1] - size + 1))
         crop = pixels[top : top + size, left : left + size]
         return crop[:, ::-1] if rng.random() < 0.5 else crop
-    raise RecipeError("every picture of the training data is damaged")
+    raise RecipeError(
+        f"every picture of the training data is damaged or smaller than {size} pixels"
+    )
 
 
 def batch(photos: Photos, step: int, *, size: int, crop: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dictco_lib.config import PRESETS
 from dictco_lib.errors import RecipeError
+from dictco_lib.training.data import DEMO
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,12 @@ class Recipe:
                 raise RecipeError(f"recipe: {field} = {getattr(self, field)} must be positive")
 
     def to_dict(self) -> dict:
-        """Plain values, for logs and checkpoints."""
+        """Plain values; the state to continue from keeps them all."""
         return asdict(self)
+
+    def settings(self) -> dict:
+        """What others need to know of it: everything but this machine's paths."""
+        return {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -87,7 +92,7 @@ def load_recipe(path: str | Path) -> Recipe:
     recipe = Recipe(**values)
 
     def resolve(name: str) -> str:
-        return str((path.parent / name).resolve())
+        return name if name == DEMO else str((path.parent / name).resolve())
 
     for field in ("data", "validation"):
         object.__setattr__(recipe, field, tuple(resolve(name) for name in getattr(recipe, field)))

@@ -121,10 +121,8 @@ class Trainer:
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         now = self.model.state_dict()
         for name, value in self.ema.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point():  # not the integer tables, which every save builds anew
                 value.lerp_(now[name], 1 - decay)
-            else:
-                value.copy_(now[name])
 
     @torch.no_grad()
     def validate(self, pictures: list[Tensor]) -> dict[str, float]:
@@ -157,7 +155,12 @@ class Trainer:
         with atomic_path(self.state_path) as temporary:
             torch.save(state, temporary)
         self.ema.update()
-        save_checkpoint(self.ema, self.out / "last.safetensors")
+        info = {
+            "recipe": self.recipe.settings(),
+            "steps": self.step,
+            "seconds": round(self.seconds),
+        }
+        save_checkpoint(self.ema, self.out / "last.safetensors", info=info)
 
     def resume(self) -> bool:
         """Continue from the saved state, if there is one."""

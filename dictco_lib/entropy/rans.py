@@ -1,0 +1,94 @@
+"""The coder of the published research code: CompressAI's rANS, one y string and one z string.
+
+Used for plain .bin files only. Scales are recomputed in float32, so such a file decodes
+reliably only with the software and machine that wrote it; .dco files have no such limit.
+"""
+
+from __future__ import annotations
+
+import torch
+from compressai.ans import BufferedRansEncoder, RansDecoder
+from compressai.entropy_models import GaussianConditional
+from torch import Tensor
+
+from dictco_lib.entropy.gaussian import LOG_SCALES
+from dictco_lib.entropy.hyperprior import LatentCodec
+
+
+class _RansCoder:
+    def __init__(self, gaussian: GaussianConditional) -> None:
+        self.gaussian = gaussian
+        self.tables = (
+            gaussian.quantized_cdf.tolist(),
+            gaussian.cdf_length.tolist(),
+            gaussian.offset.tolist(),
+        )
+
+
+class RansEncodingCoder(_RansCoder):
+    """Slice coder that gathers symbols and writes them all at the end."""
+
+    def __init__(self, y: tuple[Tensor, ...], gaussian: GaussianConditional) -> None:
+        super().__init__(gaussian)
+        self.y = y
+        self.symbols: list[int] = []  # CompressAI's interface takes lists
+        self.indexes: list[int] = []
+
+    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+        """Quantised slice k."""
+        symbols = self.gaussian.quantize(self.y[k], "symbols", mean)
+        self.symbols += symbols.flatten().tolist()
+        self.indexes += self.gaussian.build_indexes(scale).flatten().tolist()
+        return symbols + mean
+
+    def finish(self) -> bytes:
+        """The y string."""
+        encoder = BufferedRansEncoder()
+        encoder.encode_with_indexes(self.symbols, self.indexes, *self.tables)
+        return encoder.flush()
+
+
+class RansDecodingCoder(_RansCoder):
+    """Slice coder that reads a y string."""
+
+    def __init__(self, y_string: bytes, gaussian: GaussianConditional) -> None:
+        super().__init__(gaussian)
+        self.decoder = RansDecoder()
+        self.decoder.set_stream(y_string)
+
+    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+        """Quantised slice k."""
+        indexes = self.gaussian.build_indexes(scale).flatten().tolist()
+        symbols = self.decoder.decode_stream(indexes, *self.tables)
+        return torch.tensor(symbols, dtype=mean.dtype).reshape(mean.shape).to(mean.device) + mean
+
+
+def _prepare(codec: LatentCodec) -> None:
+    """Fill CompressAI's tables unless a checkpoint brought them."""
+    if not codec.gaussian.quantized_cdf.numel():
+        codec.gaussian.update_scale_table(LOG_SCALES.exp().float().tolist())
+    if not codec.entropy_bottleneck.quantized_cdf.numel():
+        codec.entropy_bottleneck.update()
+
+
+@torch.no_grad()
+def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
+    """Strings of y and z for one latent (1, M, H, W) of a fixed-rate model."""
+    _prepare(codec)
+    z = codec.h_a(y)
+    z_string = codec.entropy_bottleneck.compress(z)[0]
+    z_hat = codec.entropy_bottleneck.decompress([z_string], z.shape[-2:])
+    coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), codec.gaussian)
+    codec.run_slices(codec.side(z_hat, None), coder)
+    return coder.finish(), z_string
+
+
+@torch.no_grad()
+def decompress_plain(
+    codec: LatentCodec, y_string: bytes, z_string: bytes, shape: tuple[int, int]
+) -> Tensor:
+    """Decode ``y_hat`` (1, M, H, W); ``shape`` is that of z."""
+    _prepare(codec)
+    z_hat = codec.entropy_bottleneck.decompress([z_string], shape)
+    coder = RansDecodingCoder(y_string, codec.gaussian)
+    return torch.cat(codec.run_slices(codec.side(z_hat, None), coder).y_hat, dim=1)

@@ -1,0 +1,151 @@
+"""The command line, end to end, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dictco_lib.checkpoints import save_checkpoint
+from dictco_lib.cli import main
+from dictco_lib.evaluation.metrics import psnr
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(photo).save(folder / "one.png")
+    Image.fromarray(photo[:100, :90]).save(folder / "two.jpg", quality=95)
+    return folder
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    status = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_photo_to_file_and_back_with_the_shipped_model(capsys, folder, photo, tmp_path):
+    coded = tmp_path / "one.dco"
+    status, out, _ = run(capsys, "compress", folder / "one.png", coded, "--quality", 80)
+    assert status == 0 and f"{coded.stat().st_size} bytes" in out
+    status, out, _ = run(capsys, "inspect", coded)
+    assert status == 0
+    for text in ("301 x 203", "80", "classroom", "slice 4", "share"):
+        assert text in out
+    back = tmp_path / "back.png"
+    status, out, _ = run(capsys, "decompress", coded, back)
+    assert status == 0 and "301x203 RGB" in out
+    assert psnr(np.array(Image.open(back)), photo) > 28
+    assert coded.stat().st_size < (folder / "one.png").stat().st_size / 4
+
+
+def test_folders_and_named_checkpoints(capsys, folder, nano, tmp_path):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    with_model = ("--model", tmp_path / "nano.safetensors")
+    assert run(capsys, "compress", folder, tmp_path / "out", *with_model)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.dco", "two.dco"]
+    assert run(capsys, "decompress", tmp_path / "out", tmp_path / "back", *with_model)[0] == 0
+    assert Image.open(tmp_path / "back" / "two.png").size == (90, 100)
+    status, _, err = run(capsys, "decompress", tmp_path / "out" / "one.dco", tmp_path / "x.png")
+    assert status == 1 and "give its checkpoint: --model" in err
+
+
+def test_one_bad_file_does_not_stop_a_folder(capsys, folder, tmp_path):
+    (folder / "broken.png").write_text("hello")
+    status, _, err = run(capsys, "compress", folder, tmp_path / "out", "--quality", 0)
+    assert status == 1
+    assert "1 of 3 files failed: broken.png" in err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.dco", "two.dco"]
+
+
+def test_evaluate_writes_a_report_that_bdrate_reads(capsys, folder, nano, tmp_path):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    report = tmp_path / "report.json"
+    arguments = ("evaluate", folder, "--model", tmp_path / "nano.safetensors", "--out", report)
+    status, out, _ = run(capsys, *arguments, "--quality", 10, 50, 90)
+    assert status == 0 and "PSNR dB" in out
+    assert len(json.loads(report.read_text())["per_image"]) == 6
+    status, out, _ = run(capsys, "bdrate", report, report)
+    assert status == 0 and "+0.00 %" in out
+
+
+def test_training_by_recipe(capsys, tmp_path):
+    recipe = {"model": "nano", "data": ["scikit-image"], "out": "run", "steps": 2, "crop": 64}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in recipe.items()]
+    (tmp_path / "r.toml").write_text("".join(lines))
+    status, out, _ = run(capsys, "train", tmp_path / "r.toml")
+    assert status == 0 and "2 steps" in out
+    assert (tmp_path / "run" / "last.safetensors").exists()
+    assert (
+        run(capsys, "export", tmp_path / "run/last.safetensors", tmp_path / "s.safetensors")[0] == 0
+    )
+
+
+def test_models_lists_what_ships(capsys):
+    status, out, _ = run(capsys, "models")
+    assert status == 0 and "classroom  ships" in out and "dcae       preset" in out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[: len(data) // 2], "bytes early"),
+        (lambda data: data[:3], "ends at byte"),
+        (lambda data: b"", "a .dco file with"),
+        (lambda data: b"\x89PNG" + data[4:], "a .dco file with"),
+        (lambda data: data[:4] + b"\x07" + data[5:], "version 7"),
+        (lambda data: data[:-9] + bytes([data[-9] ^ 4]) + data[-8:], "checksum"),
+        (lambda data: data[:5] + bytes(8) + data[13:], "checksum"),
+    ],
+)
+def test_damaged_files_give_one_line_and_no_output(capsys, folder, tmp_path, damage, message):
+    coded, target = tmp_path / "one.dco", tmp_path / "back.png"
+    run(capsys, "compress", folder / "two.jpg", coded, "--quality", 0)
+    coded.write_bytes(damage(coded.read_bytes()))
+    target.write_bytes(b"old")
+    status, _, err = run(capsys, "decompress", coded, target)
+    assert status == 1
+    assert err.startswith("dictco: error: ") and err.count("\n") == 1 and message in err
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compress", "none.png", "x.dco"), "none.png does not exist"),
+        (("compress", "a.png", "x.png"), "suffix .dco"),
+        (("decompress", "none.dco", "x.png"), "none.dco does not exist"),
+        (("inspect", "none.dco"), "none.dco does not exist"),
+        (("evaluate", "none"), "no folder"),
+        (("train", "none.toml"), "does not exist"),
+        (("compress", "none.png", "x.dco", "--model", "giant"), "no model 'giant'"),
+        (("compress", "none.png", "x.dco", "--device", "cuda"), "no CUDA device"),
+    ],
+)
+def test_mistakes_are_explained_in_one_line(capsys, monkeypatch, tmp_path, arguments, message):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    status, _, err = run(capsys, *arguments)
+    assert status == 1 and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(capsys):
+    status, _, err = run(capsys, "inspect", "none.dco", "--debug")
+    assert status == 1 and "Traceback" in err
+
+
+def test_help_teaches_with_examples_and_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "dictco_lib", "compress", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "dictco compress photo.jpg small.dco --quality 10" in done.stdout

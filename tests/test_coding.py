@@ -1,0 +1,289 @@
+"""Picture to bytes and back: exact symbols, honest sizes, tiles, threads, damage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dictco_lib
+from dictco_lib.bitstream import pack, unpack
+from dictco_lib.checkpoints import save_checkpoint
+from dictco_lib.coding import decode_picture, encode
+from dictco_lib.config import NANO
+from dictco_lib.entropy.streams import EncodingCoder, LatentStreams
+from dictco_lib.errors import (
+    BadChecksum,
+    BadHeader,
+    BitstreamError,
+    NotUpdatedError,
+    QualityError,
+    ShapeError,
+    Truncated,
+    WrongModel,
+)
+from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.images import demo_photos, read_picture, to_uint8
+from dictco_lib.models import DictionaryCodec
+from dictco_lib.plain import decode_plain, encode_plain
+from dictco_lib.training.loss import bits_per_image
+
+GOLDEN = Path(__file__).parent / "expected" / "stream.json"
+
+
+def encoder_y_hat(model, y, level):
+    """What the encoder believes the decoder will get."""
+    codec = model.latent_codec.for_coding()
+    y, level = y.double(), None if level is None else level.double()
+    y = codec.scale_y(y, level)
+    medians = codec.medians()
+    z_hat = (codec.scale_z(codec.h_a(y), level) - medians).round() + medians
+    coder = EncodingCoder(
+        y.split(model.config.groups, 1), model.latent_codec.y_tables, [LatentStreams() for _ in y]
+    )
+    trace = codec.run_slices(codec.side(z_hat, level), coder)
+    return codec.unscale_y(torch.cat(trace.y_hat, 1), level), coder.streams
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 192), (128, 128)])
+@pytest.mark.parametrize("quality", [0.0, 37.5, 100.0])
+def test_the_decoder_gets_exactly_what_the_encoder_had(nano, crops, size, quality):
+    x = crops[:2, :, : size[0], : size[1]]
+    y = nano.g_a(torch.nn.functional.pad(x, (0, size[1] - x.shape[3], 0, 0), mode="replicate"))
+    level = nano.level(quality, y)
+    want, streams = encoder_y_hat(nano, y, level)
+    coded = nano.latent_codec.compress(y, level)
+    assert [s.slices for s in coded] == [s.slices for s in streams]
+    got = nano.latent_codec.for_coding().decompress(coded, y.shape[2:], level.double())
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
+def test_a_batch_of_three_qualities_is_exact(nano, crops):
+    y = nano.g_a(crops[:3])
+    level = nano.level(torch.tensor([5.0, 50.0, 95.0]), y)
+    want, _ = encoder_y_hat(nano, y, level)
+    coded = nano.latent_codec.compress(y, level)
+    assert len(coded[0]) < len(coded[1]) < len(coded[2])
+    got = nano.latent_codec.for_coding().decompress(coded, y.shape[2:], level.double())
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (63, 65), (64, 64), (203, 301)])
+def test_pictures_of_any_size_come_back(nano, photo, size):
+    picture = np.ascontiguousarray(photo[: size[0], : size[1]])
+    encoded = encode(nano, picture, 70)
+    assert encoded.bpp == pytest.approx(8 * len(encoded.data) / (size[0] * size[1]))
+    assert sum(encoded.bits.values()) == 8 * len(encoded.data)
+    image = dictco_lib.decode(nano, encoded.data)
+    assert image.size == (size[1], size[0])
+    assert psnr(np.array(image), picture) > 20
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "noise"])
+def test_extreme_pictures_come_back(nano, kind):
+    pixels = {
+        "black": np.zeros((70, 70, 3), np.uint8),
+        "white": np.full((70, 70, 3), 255, np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, (70, 70, 3), dtype=np.uint8),
+    }[kind]
+    image = dictco_lib.decode(nano, encode(nano, pixels, 100).data)
+    assert psnr(np.array(image), pixels) > (10 if kind == "noise" else 30)
+
+
+def test_the_model_predicts_the_decoded_picture(nano, photo):
+    x = read_picture(photo).pixels[None]
+    want = nano(x, 60.0)["x_hat"].clamp(0, 1)[0]
+    got = decode_picture(nano, encode(nano, photo, 60).data)[0].pixels
+    torch.testing.assert_close(got, want, rtol=0, atol=2e-3)
+
+
+# Overhead: 24-bit frequencies, one scale for each of 64 bins (0.2 %), a 32-bit word to close each
+# of six streams, header and checksums under 100 bytes. Hence 1 % + 128 bytes.
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+@pytest.mark.parametrize("quality", [0.0, 50.0, 100.0])
+def test_real_bits_are_estimated_bits(classroom, name, quality):
+    picture = read_picture(demo_photos()[name])
+    pixels = picture.pixels[:, :256, :384]
+    with torch.no_grad():
+        bits = bits_per_image(classroom(pixels[None], quality)["likelihoods"])
+    estimate = sum(v.item() for v in bits.values())
+    real = 8 * len(encode(classroom, pixels, quality).data)
+    assert abs(real - estimate) <= 0.01 * estimate + 8 * 128
+
+
+def test_tiles_change_neither_size_nor_picture_much(classroom):
+    picture = read_picture(demo_photos()["coffee"]).pixels
+    whole = encode(classroom, picture, 50)
+    tiled = encode(classroom, picture, 50, tile=16)
+    assert unpack(tiled.data).tile == 16
+    assert len(tiled.data) < 1.08 * len(whole.data)
+    a = decode_picture(classroom, whole.data)[0].pixels
+    b = decode_picture(classroom, tiled.data)[0].pixels
+    assert psnr(to_uint8(a), to_uint8(b)) > 35
+    columns = (a - b).abs().mean((0, 1))
+    assert columns[252:260].max() < 4 * columns.mean()  # no visible seam at pixel 256
+
+
+def test_alpha_profile_and_exif_travel(nano, photo):
+    from PIL import Image
+
+    image = Image.fromarray(photo)
+    image.putalpha(Image.fromarray(photo[:, :, 1]))
+    image.info["icc_profile"] = b"profile" * 50
+    exif = Image.Exif()
+    exif[0x010E] = "a title"
+    image.info["exif"] = exif.tobytes()
+    back = dictco_lib.decode(nano, encode(nano, image, 50, metadata=True).data)
+    assert back.mode == "RGBA"
+    assert np.array_equal(np.array(back)[:, :, 3], photo[:, :, 1])
+    assert back.info["icc_profile"] == b"profile" * 50
+    assert b"a title" in back.info["exif"]
+    assert "exif" not in dictco_lib.decode(nano, encode(nano, image, 50).data).info
+
+
+def test_grey_pictures_come_back_grey(nano, photo):
+    assert dictco_lib.decode(nano, encode(nano, photo[:, :, 0].copy(), 50).data).mode == "L"
+
+
+def test_more_slices_show_more(nano, photo):
+    data = encode(nano, photo, 80).data
+    quality = [
+        psnr(np.array(dictco_lib.decode(nano, data, slices=k)), photo)
+        for k in range(len(nano.config.groups) + 1)
+    ]
+    assert quality == sorted(quality)
+    with pytest.raises(BadHeader, match="slices"):
+        dictco_lib.decode(nano, data, slices=9)
+
+
+def test_a_cut_file_shows_what_is_there(nano, photo):
+    data = encode(nano, photo, 80).data
+    last = len(unpack(data).chunks[-1].data)
+    cut = data[: len(data) - last // 2]
+    with pytest.raises(Truncated):
+        dictco_lib.decode(nano, cut)
+    shown = np.array(dictco_lib.decode(nano, cut, partial=True))
+    want = np.array(dictco_lib.decode(nano, data, slices=len(nano.config.groups) - 1))
+    assert np.array_equal(shown, want)
+    with pytest.raises(Truncated):
+        dictco_lib.decode(nano, data[:90], partial=True)
+
+
+def test_damage_never_decodes_in_silence(nano, photo):
+    data = bytearray(encode(nano, photo, 40).data)
+    for i in np.random.default_rng(0).choice(len(data), 60, replace=False):
+        data[i] ^= 0x10
+        with pytest.raises(BitstreamError):
+            dictco_lib.decode(nano, bytes(data))
+        data[i] ^= 0x10
+
+
+def test_wrong_symbols_are_caught_even_when_all_bytes_are_right(nano, photo):
+    container = unpack(encode(nano, photo, 40).data)
+    sums = bytearray(container.chunks[0].data)
+    sums[2] ^= 1  # as if the decoder had read other symbols of slice 0
+    container.chunks[0] = replace(container.chunks[0], data=bytes(sums))
+    with pytest.raises(BadChecksum, match="slice 0"):
+        dictco_lib.decode(nano, pack(container))
+
+
+def test_another_model_is_refused(nano, photo):
+    torch.manual_seed(1)
+    other = DictionaryCodec(NANO).eval()
+    other.update()
+    with pytest.raises(WrongModel, match="give the checkpoint"):
+        dictco_lib.decode(other, encode(nano, photo, 40).data)
+
+
+def test_missing_tables_and_wrong_qualities_are_named(nano, photo):
+    with pytest.raises(NotUpdatedError, match="update"):
+        encode(DictionaryCodec(NANO).eval(), photo, 50)
+    with pytest.raises(QualityError):
+        encode(nano, photo, 300)
+
+
+def test_broken_weights_are_named(nano, photo):
+    import copy
+
+    model = copy.deepcopy(nano)
+    model.g_a[0].conv.bias.fill_(float("nan"))
+    with pytest.raises(ShapeError, match="not finite"):
+        encode(model, photo, 50)
+
+
+def test_changed_weights_change_the_coding_copy(nano, photo):
+    import copy
+
+    before = encode(nano, photo, 50).data
+    model = copy.deepcopy(nano)
+    assert encode(model, photo, 50).data == before
+    model.latent_codec.slices[0].mean[0].weight.mul_(1.1)
+    after = encode(model, photo, 50).data
+    assert after != before
+    dictco_lib.decode(model, after)
+
+
+def test_fast_mode_is_labelled_and_comes_back(nano, photo):
+    encoded = encode(nano, photo, 50, fast=True)
+    assert unpack(encoded.data).flags
+    assert dictco_lib.decode(nano, encoded.data).size == (301, 203)
+
+
+_SCRIPT = """
+import sys, numpy as np, torch, dictco_lib
+threads, action, model, path = sys.argv[1:]
+torch.set_num_threads(int(threads))
+model = dictco_lib.load(model)
+if action == "encode":
+    photo = np.load(path + ".npy")
+    open(path, "wb").write(dictco_lib.encode(model, photo, 60).data)
+else:
+    image = dictco_lib.decode(model, open(path, "rb").read())
+    print(image.size)
+"""
+
+
+@pytest.mark.parametrize("threads", [(1, 2), (2, 1)])
+def test_streams_cross_thread_counts(classroom, photo, tmp_path, threads):
+    save_checkpoint(classroom, tmp_path / "model.safetensors")
+    path = tmp_path / "photo.dco"
+    np.save(f"{path}.npy", photo)
+    for count, action in zip(threads, ("encode", "decode"), strict=True):
+        command = [sys.executable, "-c", _SCRIPT, str(count), action]
+        command += [str(tmp_path / "model.safetensors"), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "(301, 203)" in done.stdout
+
+
+def test_the_bytes_of_a_stream_are_pinned(request):
+    # Integer symbols and tables only: nothing here depends on floating-point details.
+    from dictco_lib.entropy.streams import FrequencyTables
+
+    tables = FrequencyTables()
+    p = 0.5 ** (np.abs(np.arange(-6, 7)) + 2.0)
+    tables.fill([p, np.full(3, 0.25)])
+    symbols = (np.arange(300) * 7919 % 19 - 9).astype(np.int32)
+    rows = (np.arange(300) % 2).astype(np.uint8)
+    got = {"frequencies": tables.frequencies.tolist(), "hex": tables.encode(symbols, rows).hex()}
+    if request.config.getoption("--regenerate"):
+        GOLDEN.write_text(json.dumps(got) + "\n")
+    assert got == json.loads(GOLDEN.read_text())
+
+
+def test_plain_files_round_trip_for_fixed_rate_models(nano, photo):
+    torch.manual_seed(0)
+    fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval().requires_grad_(False)
+    image = decode_plain(fixed, encode_plain(fixed, photo))
+    assert image.size == (301, 203)
+    x = torch.nn.functional.pad(read_picture(photo).pixels[None], (41, 42, 26, 27))
+    want = to_uint8(fixed(x)["x_hat"][0, :, 26:229, 41:342])
+    assert np.abs(np.array(image).astype(int) - want).max() <= 1
+    with pytest.raises(QualityError, match="no place for the quality"):
+        encode_plain(nano, photo)

@@ -1,0 +1,80 @@
+"""The project's own files agree with each other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import dictco_lib
+from dictco_lib.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+TOP_LEVEL = {"notebooks", "dictco_lib", "data", "figures", "tests", "environment.yml", "README.md"}
+TOP_LEVEL |= {"pyproject.toml", "constraints.txt", "LICENSE", "Makefile", ".ci", ".gitignore"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(text: str) -> dict[str, str]:
+    found = re.findall(r"^[\s-]*([\w.-]+)==(\S+)$", text, re.MULTILINE)
+    return {normal(name): version for name, version in found}
+
+
+def test_conda_users_get_the_same_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {normal(re.split(r"[<>=]", line)[0]) for line in wanted}
+    constraints = pins((ROOT / "constraints.txt").read_text())
+    environment = pins((ROOT / "environment.yml").read_text())
+    assert environment.keys() == names
+    assert all(constraints[name] == version for name, version in environment.items())
+    assert "--constraint constraints.txt" in (ROOT / "environment.yml").read_text()
+
+
+def test_the_top_level_is_the_fixed_one():
+    try:
+        listed = subprocess.run(
+            ["git", "ls-tree", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert set(listed.stdout.split()) <= TOP_LEVEL
+
+
+def test_imports_go_down_the_rooms_only():
+    order = ["cli", "widgets", "plots", "plain", "coding", "evaluation", "training", "checkpoints"]
+    order += ["models", "entropy", "layers", "bitstream", "images", "files", "config", "errors"]
+    # Reports are measured on real files, so evaluation stands above coding.
+    order.remove("evaluation")
+    order.insert(order.index("plain"), "evaluation")
+    for path in (ROOT / "dictco_lib").rglob("*.py"):
+        room = path.relative_to(ROOT / "dictco_lib").parts[0].removesuffix(".py")
+        if room not in order:
+            continue
+        for other in re.findall(r"^from dictco_lib\.(\w+)", path.read_text(), re.MULTILINE):
+            assert order.index(other) >= order.index(room), f"{path} imports {other}"
+
+
+def test_files_are_short():
+    for path in (ROOT / "dictco_lib").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_recipes_are_valid():
+    for path in (ROOT / "data").glob("*.toml"):
+        load_recipe(path)
+
+
+def test_every_public_name_can_be_imported():
+    for name in dictco_lib.__all__:
+        assert getattr(dictco_lib, name) is not None
+    with pytest.raises(AttributeError):
+        dictco_lib.nonsense  # noqa: B018
