@@ -1,0 +1,66 @@
+"""Where the seconds go: medians over repeats, measured in one run so that ratios are fair."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+
+from dictco_lib.models import DictionaryCodec
+from dictco_lib.models.codec import pad_to_stride
+
+
+def _median_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+    work()  # warm-up
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+@torch.no_grad()
+def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> dict[str, float]:
+    """Median seconds of each part for one picture.
+
+    Args:
+        model: a codec with its tables built.
+        size: width and height of the picture in pixels; its content is smooth noise.
+        repeats: runs per part, after one warm-up.
+    """
+    weight = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, -(-size[1] // 16), -(-size[0] // 16), generator=generator)
+    x = F.interpolate(coarse, size=(size[1], size[0]), mode="bicubic").clamp(0, 1)
+    x = pad_to_stride(x).to(weight, memory_format=torch.channels_last)
+    level = None
+    if model.config.is_variable_rate:
+        level = model.level(50.0, x.double())
+    codec = model.latent_codec
+    y = model.g_a(x)
+    coded = {dtype: codec.compress(y, level, dtype) for dtype in (torch.float64, torch.float32)}
+    y_hat = codec.decompress(coded[torch.float64], y.shape[2:], level)
+    y_hat = y_hat.to(memory_format=torch.channels_last)
+    parts: dict[str, Callable[[], object]] = {
+        "g_a": lambda: model.g_a(x),
+        "g_s": lambda: model.g_s(y_hat),
+    }
+    for dtype, streams in coded.items():
+        name = str(dtype).removeprefix("torch.")
+        parts[f"entropy encoding, {name}"] = lambda d=dtype: codec.compress(y, level, d)
+        parts[f"entropy decoding, {name}"] = lambda d=dtype, s=streams: codec.decompress(
+            s, y.shape[2:], level, d
+        )
+    conv = codec.for_coding().slices[0].attention.aggregate.units[0].dwconv
+    u = torch.rand(1, conv.in_channels, *y.shape[2:], dtype=torch.float64, device=weight.device)
+    parts["one float64 depthwise, ours"] = lambda: conv(u)
+    parts["one float64 depthwise, torch"] = lambda: F.conv2d(
+        u, conv.weight, conv.bias, padding=1, groups=conv.groups
+    )
+    return {name: _median_seconds(work, repeats, weight.device) for name, work in parts.items()}
