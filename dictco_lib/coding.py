@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dictco_lib.bitstream import Chunk, ChunkType, Container, Flag, pack, unpack
+from dictco_lib.bitstream import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    Chunk,
+    ChunkType,
+    Container,
+    Flag,
+    pack,
+    unpack,
+)
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
 from dictco_lib.entropy.streams import LatentStreams
@@ -22,6 +31,7 @@ from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
 LATENT_STRIDE = 16
 #: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
 TILE = 64
+MAX_TILE = 128  # bounds the memory that a file can ask for
 #: Latent samples of true surroundings that the transforms see around a tile, so that seams vanish.
 HALO = 8
 MAX_METADATA = 2**24
@@ -78,9 +88,13 @@ def encode(
     if quality is not None:
         quality = round(float(quality), 2)  # the file holds hundredths
     start = time.perf_counter()
+    level = _level(model, quality)
+    if picture.size[0] * picture.size[1] > MAX_PIXELS or max(picture.size) > MAX_SIDE:
+        raise ImageError(
+            f"the picture has {picture.size[0]}x{picture.size[1]} pixels, a .dco file holds sides "
+            f"up to {MAX_SIDE} and {MAX_PIXELS} pixels; cut it"
+        )
     x = pad_to_stride(picture.pixels[None])
-    level = model.level(quality, x)
-    level = None if level is None else level.double()
     shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
     tile = _tile_side(shape, tile)
     streams, network = [], 0.0
@@ -88,9 +102,7 @@ def encode(
         tick = time.perf_counter()
         y = _analyse(model, x, box)
         network += time.perf_counter() - tick
-        streams += model.latent_codec.compress(
-            y, _to(level, y.device), torch.float32 if fast else torch.float64
-        )
+        streams += model.latent_codec.compress(y, level, torch.float32 if fast else torch.float64)
     container = Container(
         fingerprint=fingerprint(model),
         width=picture.size[0],
@@ -142,17 +154,12 @@ def decode_picture(
     )
     boxes = list(_tiles(shape, container.tile))
     streams = _latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
-    device = next(model.parameters()).device
-    level = None
-    if container.quality is not None:
-        level = torch.tensor([model.config.level(container.quality)], dtype=torch.float64)
+    level = _level(model, container.quality)
     dtype = torch.float32 if container.flags & Flag.FAST else torch.float64
     y_hat = torch.empty(1, model.config.M, *shape)
     for box, stream in zip(boxes, streams, strict=True):
         top, left, bottom, right = box
-        part = model.latent_codec.decompress(
-            [stream], (bottom - top, right - left), _to(level, device), dtype
-        )
+        part = model.latent_codec.decompress([stream], (bottom - top, right - left), level, dtype)
         y_hat[:, :, top:bottom, left:right] = part.float().cpu()
     middle = time.perf_counter()
     x_hat = torch.empty(3, shape[0] * LATENT_STRIDE, shape[1] * LATENT_STRIDE)
@@ -176,20 +183,28 @@ def check_model(model: DictionaryCodec, container: Container) -> None:
         raise BadHeader("the file's quality does not fit the model's kind; get the file again")
 
 
-def _to(level: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if level is None else level.to(device)
+def _level(model: DictionaryCodec, quality: float | None) -> Tensor | None:
+    """The level of encoder and decoder alike, in float64: the gain of z depends on it."""
+    weight = next(model.parameters())
+    return model.level(quality, torch.empty(1, dtype=torch.float64, device=weight.device))
 
 
 def _tile_side(shape: tuple[int, int], tile: int) -> int:
-    if tile <= 0 or tile % 4:
-        raise ImageError(f"tile side {tile} must be a positive multiple of 4 latent samples")
+    if not 0 < tile <= MAX_TILE or tile % 4:
+        raise ImageError(
+            f"tile side {tile} must be a multiple of 4 latent samples up to {MAX_TILE}"
+        )
     return 0 if shape[0] * shape[1] <= tile * tile * 3 // 2 else tile
 
 
 def _tiles(shape: tuple[int, int], tile: int) -> Iterator[tuple[int, int, int, int]]:
     """Boxes (top, left, bottom, right) in latent samples, row by row."""
-    if tile % 4:
-        raise BadHeader(f"tile side {tile} is no multiple of 4; get the file again")
+    area = (min(tile, shape[0]) * min(tile, shape[1])) if tile else shape[0] * shape[1]
+    if tile % 4 or area > MAX_TILE * MAX_TILE * 3 // 2:
+        raise BadHeader(
+            f"tiles of {tile} latent samples in a latent of {shape[0]}x{shape[1]}: expected a "
+            f"multiple of 4 up to {MAX_TILE}; get the file again"
+        )
     rows, cols = (range(0, side, tile or side) for side in shape)
     for top in rows:
         for left in cols:

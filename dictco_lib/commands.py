@@ -58,7 +58,7 @@ def _each(jobs: list, work: Callable[[Path, Path], str]) -> None:
         for source, target in bar:
             try:
                 bar.write(work(source, target))
-            except DictcoError as error:
+            except (DictcoError, OSError) as error:
                 failed.append(source.name)
                 bar.write(f"{source}: {error}", file=sys.stderr)
     if failed:

@@ -201,6 +201,37 @@ def test_another_model_is_refused(nano, photo):
         dictco_lib.decode(other, encode(nano, photo, 40).data)
 
 
+def test_encoder_and_decoder_use_the_same_float64_level(nano, photo, monkeypatch):
+    seen = []
+    codec = type(nano.latent_codec)
+    for name, place in (("compress", 1), ("decompress", 2)):
+        original = getattr(codec, name)
+
+        def spy(self, *args, original=original, place=place):
+            seen.append(args[place])
+            return original(self, *args)
+
+        monkeypatch.setattr(codec, name, spy)
+    dictco_lib.decode(nano, encode(nano, photo, 33.33).data)
+    assert seen[0].dtype == torch.float64
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_a_file_cannot_ask_for_unbounded_memory(nano, photo):
+    container = unpack(encode(nano, photo, 40).data)
+    container.width = container.height = 16384  # a single tile of a million latent samples
+    with pytest.raises(BadHeader, match="tiles"):
+        dictco_lib.decode(nano, pack(container))
+
+
+def test_a_damaged_plain_file_decodes_to_something_of_its_size(photo):
+    torch.manual_seed(0)
+    fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval().requires_grad_(False)
+    data = bytearray(encode_plain(fixed, photo))
+    data[20] ^= 0xFF  # the format has no checksum: all one can ask is no crash
+    assert decode_plain(fixed, bytes(data)).size == (301, 203)
+
+
 def test_missing_tables_and_wrong_qualities_are_named(nano, photo):
     with pytest.raises(NotUpdatedError, match="update"):
         encode(DictionaryCodec(NANO).eval(), photo, 50)

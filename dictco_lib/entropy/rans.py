@@ -89,6 +89,11 @@ def decompress_plain(
 ) -> Tensor:
     """Decode ``y_hat`` (1, M, H, W); ``shape`` is that of z."""
     _prepare(codec)
+    # CompressAI's decoder does not look for the end of a string: a damaged one gets zeros there
+    # (a word for each symbol is more than it can ask for), never foreign memory.
+    positions = shape[0] * shape[1]
+    z_string += bytes(4 * (codec.config.N * positions + 16))
+    y_string += bytes(4 * (16 * codec.config.M * positions + 16))
     z_hat = codec.entropy_bottleneck.decompress([z_string], shape)
     coder = RansDecodingCoder(y_string, codec.gaussian)
     return torch.cat(codec.run_slices(codec.side(z_hat, None), coder).y_hat, dim=1)
