@@ -40,7 +40,7 @@ def use_style() -> None:
     )
 
 
-def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float = 9.5) -> Figure:
+def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float = 9) -> Figure:
     """Pictures (H, W, 3) side by side, each with a caption."""
     height = width / len(images) * images[0].shape[0] / images[0].shape[1] + 0.5
     figure, axes = plt.subplots(1, len(images), figsize=(width, height), squeeze=False)
@@ -55,7 +55,7 @@ def zoom(
     images: Sequence[np.ndarray],
     captions: Sequence[str],
     box: tuple[int, int, int],
-    width: float = 9.5,
+    width: float = 9,
 ) -> Figure:
     """The first picture whole with a marked square, then the square of every picture, enlarged.
 
