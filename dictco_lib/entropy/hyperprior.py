@@ -261,4 +261,4 @@ class LatentCodec(nn.Module):
 
 def _channel_rows(z: Tensor) -> np.ndarray:
     """Table row of each flattened symbol of one image of z: its channel."""
-    return np.repeat(np.arange(z.shape[1], dtype=np.uint8), z.shape[2] * z.shape[3])
+    return np.repeat(np.arange(z.shape[1], dtype=np.int32), z.shape[2] * z.shape[3])

@@ -140,6 +140,8 @@ def _decode_escapes(decoder, limits: np.ndarray) -> np.ndarray:
     if not count:
         return np.zeros(0, np.int32)
     digits = decoder.decode(_uniform(_MAX_DIGITS + 1), count)
+    if (digits == 0).any():
+        raise BadChecksum("an escaped symbol has no digits; the stream was read with other scales")
     sign = 1 - 2 * decoder.decode(_uniform(2), count).astype(np.int64)
     excess = np.zeros(count, np.int64)
     for n in np.unique(digits):
