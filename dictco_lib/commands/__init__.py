@@ -1,0 +1,20 @@
+"""What each command of the command line does: calls the library, prints. No arithmetic."""
+
+from dictco_lib.commands.common import DEFAULT_MODEL
+from dictco_lib.commands.files import compress, decompress, inspect
+from dictco_lib.commands.measure import bdrate, bench, evaluate, plot
+from dictco_lib.commands.weights import export, models, train
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "bdrate",
+    "bench",
+    "compress",
+    "decompress",
+    "evaluate",
+    "export",
+    "inspect",
+    "models",
+    "plot",
+    "train",
+]

@@ -1,0 +1,76 @@
+"""What the commands share: devices, models, jobs over files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dictco_lib.errors import DictcoError
+
+DEFAULT_MODEL = "classroom"
+PLAIN_SUFFIX = ".bin"
+
+
+def find_device(name: str) -> str:
+    """The device that a --device option means."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DictcoError("--device cuda: no CUDA device is visible; use --device cpu or auto")
+    return name
+
+
+def load_model(args: argparse.Namespace):
+    """The model that --model and --device ask for."""
+    from dictco_lib.checkpoints import load
+
+    return load(args.model or DEFAULT_MODEL, find_device(args.device))
+
+
+def jobs_of(source: str, target: str, is_input: Callable[[Path], bool], suffix: str) -> list:
+    """Pairs of input and output paths: one file to a file, or a folder to a folder."""
+    source, target = Path(source), Path(target)
+    if not source.is_dir():
+        return [(source, target / (source.stem + suffix) if target.is_dir() else target)]
+    if target.is_file():
+        raise DictcoError(f"{source} is a folder, so {target} must be one too, but it is a file")
+    inputs = sorted(p for p in source.iterdir() if p.is_file() and is_input(p))
+    if not inputs:
+        raise DictcoError(f"nothing to do: no suitable files in {source}")
+    outputs = [target / (p.stem + suffix) for p in inputs]
+    if len(set(outputs)) < len(outputs):
+        twin = next(p for p in inputs if sum(q.stem == p.stem for q in inputs) > 1)
+        raise DictcoError(f"several files in {source} are called {twin.stem!r}; rename them")
+    return list(zip(inputs, outputs, strict=True))
+
+
+def each(jobs: list, work: Callable[[Path, Path], str]) -> None:
+    """Do all jobs with a progress bar; report failures at the end instead of stopping."""
+    if len(jobs) == 1:
+        print(work(*jobs[0]))
+        return
+    failed = []
+    with tqdm(jobs, unit="file") as bar:
+        for source, target in bar:
+            try:
+                bar.write(work(source, target))
+            except (DictcoError, OSError) as error:
+                failed.append(source.name)
+                bar.write(f"{source}: {error}", file=sys.stderr)
+    if failed:
+        raise DictcoError(f"{len(failed)} of {len(jobs)} files failed: {', '.join(failed[:5])}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, or an error that says what is wrong with the path."""
+    if path.is_dir():
+        raise DictcoError(f"{path} is a folder, expected a .dco file")
+    if not path.exists():
+        raise DictcoError(f"{path} does not exist")
+    return path.read_bytes()

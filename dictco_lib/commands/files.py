@@ -1,0 +1,121 @@
+"""compress, decompress, inspect."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from dictco_lib.commands.common import (
+    PLAIN_SUFFIX,
+    each,
+    find_device,
+    jobs_of,
+    load_model,
+    read_bytes,
+)
+from dictco_lib.errors import DictcoError, WrongModel
+
+
+def compress(args: argparse.Namespace) -> None:
+    """Pictures to .dco (or plain .bin) files."""
+    from dictco_lib.coding import encode
+    from dictco_lib.files import write_atomic
+    from dictco_lib.images import SUFFIXES
+    from dictco_lib.plain import encode_plain
+
+    jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() in SUFFIXES, ".dco")
+    for _, target in jobs:
+        if target.suffix.lower() in SUFFIXES:
+            raise DictcoError(f"{target} looks like a picture; give the output the suffix .dco")
+    model = load_model(args)
+
+    def work(source: Path, target: Path) -> str:
+        if target.suffix.lower() == PLAIN_SUFFIX:
+            data = encode_plain(model, source)
+            write_atomic(target, data)
+            return f"{target}: {len(data)} bytes"
+        encoded = encode(model, source, args.quality, metadata=args.metadata, fast=args.fast)
+        write_atomic(target, encoded.data)
+        return (
+            f"{target}: {len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, "
+            f"{encoded.width}x{encoded.height}"
+        )
+
+    each(jobs, work)
+
+
+def _model_finder(args: argparse.Namespace) -> Callable:
+    """Models by fingerprint: the one that was named, or whichever shipped one made the file."""
+    from dictco_lib.checkpoints import fingerprint, load, shipped_models
+
+    if args.model:
+        model = load(args.model, find_device(args.device))
+        return lambda wanted: model
+    device = find_device(args.device)
+    by_fingerprint: dict[bytes, object] = {}
+
+    def find(wanted: bytes):
+        if wanted not in by_fingerprint:
+            for name in shipped_models():
+                model = load(name, device)
+                by_fingerprint[fingerprint(model)] = model
+        if wanted not in by_fingerprint:
+            raise WrongModel(
+                f"the file was made by model {wanted.hex()}, and none of the shipped ones "
+                f"({', '.join(shipped_models()) or 'none'}) is that; give its checkpoint: --model"
+            )
+        return by_fingerprint[wanted]
+
+    return find
+
+
+def decompress(args: argparse.Namespace) -> None:
+    """Files to pictures."""
+    from dictco_lib.bitstream import unpack
+    from dictco_lib.coding import decode
+    from dictco_lib.images import write_image
+    from dictco_lib.plain import decode_plain
+
+    jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() == ".dco", ".png")
+    find = _model_finder(args)
+
+    def work(source: Path, target: Path) -> str:
+        data = read_bytes(source)
+        if source.suffix.lower() == PLAIN_SUFFIX:
+            if not args.model:
+                raise WrongModel(f"{source} does not say which model made it; give it: --model")
+            image = decode_plain(find(b""), data)
+        else:
+            model = find(unpack(data, partial=args.partial).fingerprint)
+            image = decode(model, data, slices=args.slices, partial=args.partial)
+        write_image(image, target)
+        return f"{target}: {image.width}x{image.height} {image.mode}"
+
+    each(jobs, work)
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """The header and chunk table of a file."""
+    from dictco_lib.bitstream import Flag, unpack
+    from dictco_lib.checkpoints import fingerprint, load, shipped_models
+
+    data = read_bytes(Path(args.file))
+    container = unpack(data)
+    names = {fingerprint(load(name)): name for name in shipped_models()}
+    name = names.get(container.fingerprint, "not one that ships")
+    pixels = container.width * container.height
+    flags = [f.name.lower() for f in Flag if container.flags & f] or ["none"]
+    quality = "fixed rate" if container.quality is None else f"{container.quality:g}"
+    print(f"{args.file}: {len(data)} bytes, {8 * len(data) / pixels:.4f} bpp")
+    print(f"  size     {container.width} x {container.height}")
+    print(f"  quality  {quality}")
+    print(f"  model    {container.fingerprint.hex()} ({name})")
+    print(f"  flags    {', '.join(flags)}")
+    print(f"  tiles    {'one' if not container.tile else f'{16 * container.tile} pixels a side'}")
+    print(f"\n  {'chunk':10} {'bytes':>9} {'bits':>10} {'bpp':>8} {'share':>7}")
+    rows = [("header", container.header_bytes)]
+    rows += [(chunk.label, len(chunk.data)) for chunk in container.chunks]
+    for label, size in rows:
+        share = size / len(data)
+        print(f"  {label:10} {size:9} {8 * size:10} {8 * size / pixels:8.4f} {share:7.1%}")

@@ -1,0 +1,79 @@
+"""evaluate, bdrate, plot, bench."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dictco_lib.commands.common import load_model, read_bytes
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """A rate-distortion table from real files."""
+    from dictco_lib.evaluation import rd
+
+    model = load_model(args)
+    qualities: tuple = tuple(args.quality or rd.DEFAULT_QUALITIES)
+    if not model.config.is_variable_rate:
+        qualities = (None,)
+    for quality in qualities:
+        if quality is not None:
+            model.config.level(quality)
+    paths = rd.pictures_in(args.folder)
+    with tqdm(total=len(paths) * len(qualities), unit="file") as bar:
+        report = rd.evaluate(model, paths, qualities, progress=lambda row: bar.update())
+    results = report["results"]
+    print(f"{len(paths)} pictures in {args.folder}, model {model.config.name}, real files")
+    print(f"{'quality':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8} {'enc s':>7} {'dec s':>7}")
+    for i, quality in enumerate(qualities):
+        ssim = f"{results['ms-ssim-rgb'][i]:.4f}" if "ms-ssim-rgb" in results else "-"
+        label = "fixed" if quality is None else f"{quality:g}"
+        print(
+            f"{label:>8} {results['bpp'][i]:8.4f} {results['psnr-rgb'][i]:8.3f} {ssim:>8} "
+            f"{results['encode_s'][i]:7.2f} {results['decode_s'][i]:7.2f}"
+        )
+    if args.out:
+        rd.save_report(report, args.out)
+        print(f"wrote {args.out}")
+
+
+def bdrate(args: argparse.Namespace) -> None:
+    """BD-rates of curves against an anchor."""
+    from dictco_lib.evaluation.rd import bd_rate_between
+
+    for test in args.test:
+        value, low, high = bd_rate_between(args.anchor, test)
+        print(f"{test}: {value:+.2f} % against {args.anchor} ({low:.1f}-{high:.1f} dB)")
+
+
+def plot(args: argparse.Namespace) -> None:
+    """A figure from reports or a training log."""
+    import json
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from dictco_lib import plots
+    from dictco_lib.evaluation.rd import load_curve
+    from dictco_lib.files import atomic_path
+
+    plots.use_style()
+    if args.files[0].endswith(".jsonl"):
+        rows = [json.loads(line) for line in read_bytes(Path(args.files[0])).splitlines()]
+        figure = plots.training_log(rows)
+    else:
+        figure = plots.rd_curves({name: (x, y) for name, x, y in map(load_curve, args.files)})
+    with atomic_path(args.output) as temporary:
+        figure.savefig(temporary, format="png")
+    print(f"wrote {args.output}")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Median seconds of the parts of a codec."""
+    from dictco_lib.evaluation import timing
+
+    print(f"{'what':34} {'seconds':>9}   medians of {args.repeats}")
+    for name, seconds in timing.bench(load_model(args), args.size, args.repeats).items():
+        print(f"{name:34} {seconds:9.4f}")

@@ -1,0 +1,43 @@
+"""train, export, models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dictco_lib.commands.common import find_device
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run a recipe to its end."""
+    from dictco_lib.training import trainer
+    from dictco_lib.training.recipe import load_recipe
+
+    run = trainer.train(load_recipe(args.recipe), find_device(args.device))
+    print(f"{run.out / 'last.safetensors'}: {run.step} steps in {run.seconds:.0f} s")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Halve a checkpoint for shipping."""
+    from dictco_lib import checkpoints
+
+    checkpoints.export(args.input, args.output)
+    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
+
+
+def models(args: argparse.Namespace) -> None:
+    """Presets and shipped weights."""
+    from dictco_lib.checkpoints import fingerprint, load, shipped_models
+    from dictco_lib.config import PRESETS
+
+    shipped = shipped_models()
+    for name in sorted(set(PRESETS) | set(shipped)):
+        if name in shipped:
+            model = load(name)
+            size = sum(p.numel() for p in model.parameters()) / 1e6
+            print(
+                f"{name:10} ships, {size:.1f} M parameters, {fingerprint(model).hex()}, "
+                f"{shipped[name].stat().st_size / 1e6:.1f} MB"
+            )
+        else:
+            print(f"{name:10} preset, no weights ship")
