@@ -102,20 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
+    curve = "a report (.json), or published:NAME"
     sub = command(
         "bdrate", commands.bdrate, "average rate difference between RD curves",
-        "data/kodak_jpeg_420.json data/classroom_kodak.json",
+        "data/kodak_jpeg_420.json data/classroom_kodak.json", "published:vtm published:dcae",
     )  # fmt: skip
-    sub.add_argument("anchor", metavar="ANCHOR.json")
-    sub.add_argument("test", metavar="TEST.json", nargs="+")
+    sub.add_argument("anchor", metavar="ANCHOR", help=curve)
+    sub.add_argument("test", metavar="TEST", nargs="+", help=curve)
+    sub.add_argument("--per-image", action="store_true", help="picture by picture as well")
 
     sub = command(
-        "plot", commands.plot, "draw RD curves from reports, or a training log, as PNG",
-        "figures/rd.png data/kodak_jpeg_420.json data/classroom_kodak.json",
+        "plot", commands.plot, "draw RD curves, or a training log, as PNG",
+        "figures/rd.png data/kodak_jpeg_420.json data/classroom_kodak.json published:vtm",
         "figures/log.png data/classroom.log.jsonl",
     )  # fmt: skip
     sub.add_argument("output", metavar="OUT.png")
-    sub.add_argument("files", metavar="FILE", nargs="+", help="reports (.json) or one log (.jsonl)")
+    sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{curve}; or one log (.jsonl)")
+    sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
 
     sub = command(
         "bench",

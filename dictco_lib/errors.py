@@ -38,6 +38,10 @@ class RecipeError(DictcoError):
     """A training recipe is wrong, or training cannot go on."""
 
 
+class CurveError(DictcoError):
+    """A rate-distortion curve is missing or damaged, or two of them cannot be compared."""
+
+
 class BitstreamError(DictcoError):
     """A compressed file cannot be decoded."""
 

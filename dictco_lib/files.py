@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+"""Where files lie, and how they are written: all or nothing, so that a crash leaves no half."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+#: Where the data that ships lies: inside an installed package, or beside it in a clone.
+DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
+
+
+def data_file(name: str) -> Path:
+    """Path of a file of data/ that ships with the library."""
+    paths = [folder / name for folder in DATA_FOLDERS]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +17,53 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 CODEC_STYLES = {
-    "DictCO classroom": {"color": VERMILION, "marker": "o"},
-    "JPEG 4:2:0": {"color": BLUE, "marker": "s"},
-    "WebP": {"color": GREEN, "marker": "^"},
-    "AVIF": {"color": PURPLE, "marker": "D"},
+    name: {"color": color, "marker": marker}
+    for name, color, marker in (
+        ("DictCO classroom", VERMILION, "o"),
+        ("JPEG 4:2:0", BLUE, "s"),
+        ("JPEG 4:4:4", BLUE, "D"),
+        ("JPEG 2000", SKY, "v"),
+        ("JPEG XL", ORANGE, "P"),
+        ("WebP", GREEN, "^"),
+        ("AVIF", PURPLE, "D"),
+        ("AVIF 4:2:0", PURPLE, "s"),
+        ("AVIF, default tune", PURPLE, "P"),
+        ("AVIF 4:2:0, default tune", PURPLE, "X"),
+        ("HEIC", BLACK, "X"),
+        # Published curves, by the names in data/published_kodak.json.
+        ("VTM (VVC)", BLACK, "*"),
+        ("HM (HEVC)", BLACK, "s"),
+        ("BPG 4:4:4 (x265)", BLACK, "D"),
+        ("AV1", PURPLE, "*"),
+        ("JPEG (CompressAI)", BLUE, "p"),
+        ("WebP (CompressAI)", GREEN, "p"),
+        ("JPEG 2000 (CompressAI)", SKY, "p"),
+        ("DCAE (CVPR 2025)", VERMILION, "*"),
+        ("SAAF", ORANGE, "*"),
+        ("CCA (NeurIPS 2024)", GREEN, "*"),
+        ("TCM Large (CVPR 2023)", SKY, "*"),
+        ("TCM Middle (CVPR 2023)", SKY, "o"),
+        ("TCM Small (CVPR 2023)", SKY, "X"),
+        ("ELIC (CVPR 2022)", BLUE, "*"),
+        ("STF (CVPR 2022)", GREEN, "o"),
+        ("WACNN (CVPR 2022)", GREEN, "X"),
+        ("cheng2020-anchor (CompressAI, MSE)", ORANGE, "o"),
+        ("cheng2020-anchor (CompressAI, MSE, 8-bit decoded)", ORANGE, "s"),
+        ("cheng2020-attn (CompressAI, MSE)", ORANGE, "X"),
+        ("mbt2018 (CompressAI, MSE)", BLUE, "o"),
+        ("mbt2018-mean (CompressAI, MSE)", BLUE, "X"),
+        ("mbt2018-mean (CompressAI, MSE, 8-bit decoded)", BLUE, "v"),
+        ("bmshj2018-hyperprior (CompressAI, MSE)", PURPLE, "o"),
+        ("bmshj2018-hyperprior (CompressAI, MSE, 8-bit decoded)", PURPLE, "v"),
+        ("bmshj2018-factorized (CompressAI, MSE)", PURPLE, "^"),
+    )
 }
+#: For curves that have no style of their own, in the order of the figure.
+_OTHER_STYLES = [
+    {"color": color, "marker": marker}
+    for marker in ("<", ">")
+    for color in (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
+]
 
 
 def use_style() -> None:
@@ -98,17 +141,37 @@ def bit_bars(bits: dict[str, int], pixels: int) -> Figure:
 
 
 def rd_curves(
-    curves: dict[str, tuple[Sequence[float], Sequence[float]]], axis: Axes | None = None
+    curves: dict[str, tuple[Sequence[float], Sequence[float]]],
+    axis: Axes | None = None,
+    *,
+    published: Collection[str] = (),
+    max_bpp: float | None = None,
 ) -> Figure:
-    """Rate-distortion curves, name -> (bpp, PSNR in dB), on the axes that the field uses."""
+    """Rate-distortion curves on the axes that the field uses.
+
+    Args:
+        curves: name -> (bpp, PSNR in dB); the name decides colour and marker.
+        axis: where to draw; a new figure by default.
+        published: names of curves that others measured; they are thin and dashed.
+        max_bpp: where the rate axis ends; the PSNR axis then fits what is left.
+    """
     if axis is None:
-        _, axis = plt.subplots(figsize=(7, 4.5))
+        _, axis = plt.subplots(figsize=(7, 4.5) if len(curves) <= 6 else (9.5, 5.5))
+    unknown = itertools.cycle(_OTHER_STYLES)
     for name, (bpp, psnr) in curves.items():
-        axis.plot(bpp, psnr, label=name, **CODEC_STYLES.get(name, {"marker": "x"}))
+        style = CODEC_STYLES.get(name) or next(unknown)
+        line = {"ls": "--", "lw": 1, "ms": 4} if name in published else {"lw": 1.8, "ms": 6}
+        axis.plot(bpp, psnr, label=name, **style, **line)
+    if max_bpp is not None:
+        seen = [q for xs, ys in curves.values() for x, q in zip(xs, ys, strict=True) if x < max_bpp]
+        axis.set(xlim=(0, max_bpp), ylim=(min(seen) - 0.5, max(seen) + 0.5) if seen else None)
     axis.set_xlabel("rate (bits per pixel)")
     axis.set_ylabel("PSNR, RGB (dB)")
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, loc="lower right")
+    if len(curves) <= 6:
+        axis.legend(frameon=False, loc="lower right")
+    else:  # too many to lie on the curves
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
     return axis.figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import runpy
 import sys
@@ -11,15 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.errors import ImageError
 from dictco_lib.evaluation.metrics import ms_ssim, psnr
-from dictco_lib.evaluation.rd import (
-    bd_rate_between,
-    evaluate,
-    load_curve,
-    pictures_in,
-    save_report,
-)
+from dictco_lib.evaluation.rd import evaluate, pictures_in, save_report
 
 
 def test_psnr_is_the_definition(photo):
@@ -69,32 +62,6 @@ def test_compressais_plot_tool_reads_a_report(report, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     runpy.run_module("compressai.utils.plot", run_name="__main__")
     assert (tmp_path / "rd.png").stat().st_size > 5000
-
-
-def curve(path, bpp, psnr_values):
-    path.write_text(json.dumps({"results": {"bpp": bpp, "psnr-rgb": psnr_values}}))
-    return path
-
-
-def test_half_the_rate_is_minus_fifty_percent(tmp_path):
-    a = curve(tmp_path / "a.json", [0.2, 0.4, 0.8, 1.6], [28, 31, 34, 37])
-    b = curve(tmp_path / "b.json", [0.1, 0.2, 0.4, 0.8], [28, 31, 34, 37])
-    value, low, high = bd_rate_between(a, b)
-    assert value == pytest.approx(-50, abs=0.01)
-    assert (low, high) == (28, 37)
-    assert load_curve(a)[0] == "a"
-
-
-def test_useless_curves_are_named(tmp_path):
-    a = curve(tmp_path / "a.json", [0.2, 0.4], [28, 31])
-    b = curve(tmp_path / "b.json", [0.2, 0.4], [38, 41])
-    with pytest.raises(DictcoError, match="do not overlap"):
-        bd_rate_between(a, b)
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(DictcoError, match="no RD curve"):
-        load_curve(tmp_path / "c.json")
-    with pytest.raises(DictcoError, match="does not exist"):
-        load_curve(tmp_path / "d.json")
 
 
 def test_empty_folders_are_named(tmp_path):

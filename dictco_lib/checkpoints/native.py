@@ -15,13 +15,10 @@ from torch import Tensor
 from dictco_lib.checkpoints.published import CONSTANT_LEAVES, load_published
 from dictco_lib.config import PRESETS, ModelConfig
 from dictco_lib.errors import CheckpointError, ConfigError
-from dictco_lib.files import atomic_path
+from dictco_lib.files import DATA_FOLDERS, atomic_path
 from dictco_lib.models import DictionaryCodec
 
 FORMAT = "dictco-checkpoint-1"
-_PACKAGE = Path(__file__).parents[1]
-#: Where shipped weights lie: inside an installed package, or beside it in a clone.
-_DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
 _fingerprints: WeakKeyDictionary[DictionaryCodec, tuple] = WeakKeyDictionary()
 
 
@@ -161,7 +158,7 @@ def export(source: str | Path, target: str | Path) -> None:
 def shipped_models() -> dict[str, Path]:
     """Name -> file of the weights that ship with the project."""
     found = {}
-    for folder in _DATA_FOLDERS:
+    for folder in DATA_FOLDERS:
         for path in sorted(folder.glob("*.safetensors")):
             found.setdefault(path.stem, path)
     return found

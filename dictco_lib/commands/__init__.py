@@ -1,8 +1,9 @@
 """What each command of the command line does: calls the library, prints. No arithmetic."""
 
 from dictco_lib.commands.common import DEFAULT_MODEL
+from dictco_lib.commands.curves import bdrate, plot
 from dictco_lib.commands.files import compress, decompress, inspect
-from dictco_lib.commands.measure import bdrate, bench, evaluate, plot
+from dictco_lib.commands.measure import bench, evaluate
 from dictco_lib.commands.weights import export, models, train
 
 __all__ = [

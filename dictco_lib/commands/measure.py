@@ -1,13 +1,12 @@
-"""evaluate, bdrate, plot, bench."""
+"""evaluate, bench."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import load_model, read_bytes
+from dictco_lib.commands.common import load_model
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -37,37 +36,6 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out:
         rd.save_report(report, args.out)
         print(f"wrote {args.out}")
-
-
-def bdrate(args: argparse.Namespace) -> None:
-    """BD-rates of curves against an anchor."""
-    from dictco_lib.evaluation.rd import bd_rate_between
-
-    for test in args.test:
-        value, low, high = bd_rate_between(args.anchor, test)
-        print(f"{test}: {value:+.2f} % against {args.anchor} ({low:.1f}-{high:.1f} dB)")
-
-
-def plot(args: argparse.Namespace) -> None:
-    """A figure from reports or a training log."""
-    import json
-
-    import matplotlib
-
-    matplotlib.use("agg")
-    from dictco_lib import plots
-    from dictco_lib.evaluation.rd import load_curve
-    from dictco_lib.files import atomic_path
-
-    plots.use_style()
-    if args.files[0].endswith(".jsonl"):
-        rows = [json.loads(line) for line in read_bytes(Path(args.files[0])).splitlines()]
-        figure = plots.training_log(rows)
-    else:
-        figure = plots.rd_curves({name: (x, y) for name, x, y in map(load_curve, args.files)})
-    with atomic_path(args.output) as temporary:
-        figure.savefig(temporary, format="png")
-    print(f"wrote {args.output}")
 
 
 def bench(args: argparse.Namespace) -> None:

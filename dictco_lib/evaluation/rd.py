@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from bjontegaard import bd_rate
 
 from dictco_lib.coding import decode_picture, encode
-from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.errors import ImageError
 from dictco_lib.evaluation.metrics import ms_ssim, psnr
 from dictco_lib.files import write_atomic
 from dictco_lib.images import SUFFIXES, read_picture, to_uint8
@@ -106,45 +105,3 @@ def evaluate(
 def save_report(report: dict, path: str | Path) -> None:
     """Write a report as JSON, all or nothing."""
     write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
-
-
-def load_curve(path: str | Path) -> tuple[str, list[float], list[float]]:
-    """Name, bpp and PSNR of a report or of a CompressAI result file."""
-    try:
-        data = json.loads(Path(path).read_text())
-        results = data.get("results", data)
-        key = "psnr-rgb" if "psnr-rgb" in results else "psnr"
-        return data.get("name", Path(path).stem), results["bpp"], results[key]
-    except FileNotFoundError:
-        raise DictcoError(f"{path} does not exist; `dictco evaluate --out` writes one") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError) as error:
-        raise DictcoError(
-            f"{path} holds no RD curve ({type(error).__name__}: {error}); expected JSON with "
-            "results.bpp and results.psnr-rgb, as `dictco evaluate --out` writes it"
-        ) from None
-
-
-def bd_rate_between(anchor: str | Path, test: str | Path) -> tuple[float, float, float]:
-    """BD-rate of ``test`` against ``anchor`` in percent, and the PSNR overlap in dB.
-
-    Negative means fewer bits for the same PSNR.
-
-    Reference:
-        Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001.
-    """
-    curves = []
-    for path in (anchor, test):
-        _, bpp, quality = load_curve(path)
-        order = np.argsort(bpp)
-        curves.append((np.asarray(bpp)[order], np.asarray(quality)[order]))
-    (rate_a, psnr_a), (rate_t, psnr_t) = curves
-    low, high = max(psnr_a.min(), psnr_t.min()), min(psnr_a.max(), psnr_t.max())
-    if low >= high:
-        raise DictcoError(
-            f"the curves do not overlap: {psnr_a.min():.2f}-{psnr_a.max():.2f} dB and "
-            f"{psnr_t.min():.2f}-{psnr_t.max():.2f} dB; measure more qualities"
-        )
-    # The overlap is returned with the value, so the package need not warn about it.
-    options = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
-    value = bd_rate(rate_a, psnr_a, rate_t, psnr_t, **options)
-    return float(value), float(low), float(high)

@@ -1,0 +1,91 @@
+"""bdrate, plot: what is done with curves that were measured before."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from statistics import mean
+
+from dictco_lib.commands.common import read_bytes
+
+
+def _warn(text: str) -> None:
+    print(f"dictco: warning: {text}", file=sys.stderr)
+
+
+def _print_row(result, label: str) -> None:
+    span = f"{result.low:.1f}-{result.high:.1f}"
+    print(f"{result.rate:+8.2f} % {result.psnr:+7.2f} dB {span:>12}   {label}")
+
+
+def bdrate(args: argparse.Namespace) -> None:
+    """BD-rates of curves against an anchor."""
+    from dictco_lib.evaluation.bdrate import compare
+    from dictco_lib.evaluation.curves import load_curve
+
+    anchor = load_curve(args.anchor)
+    print(f"against {args.anchor}; below 0 %: fewer bits for the same PSNR")
+    print(f"{'BD-rate':>10} {'BD-PSNR':>10} {'overlap, dB':>12}   curve")
+    for test in args.test:
+        result = compare(anchor, load_curve(test))
+        _print_row(result, test)
+        for doubt in result.doubts():
+            _warn(f"{test}: {doubt}")
+        if args.per_image:
+            _bdrate_per_image(args.anchor, test)
+
+
+def _bdrate_per_image(anchor: str, test: str) -> None:
+    from dictco_lib.evaluation.bdrate import compare_per_image
+    from dictco_lib.evaluation.curves import load_per_image
+
+    curves = load_per_image(anchor), load_per_image(test)
+    found, failed = compare_per_image(*curves)
+    for image, result in found.items():
+        _print_row(result, f"  {image}")
+        for doubt in result.doubts():
+            _warn(f"{image}: {doubt}")
+    for image, reason in failed.items():
+        _warn(f"{image} is left out: {reason}")
+    for image in sorted(curves[0].keys() ^ curves[1].keys()):
+        _warn(f"{image} is left out: only one of the reports has it")
+    rates = [result.rate for result in found.values()]
+    print(
+        f"{mean(rates):+8.2f} % mean of {len(rates)} pictures, "
+        f"{min(rates):+.2f} % to {max(rates):+.2f} %"
+    )
+
+
+def plot(args: argparse.Namespace) -> None:
+    """A figure from reports and published curves, or from a training log."""
+    import json
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from dictco_lib import plots
+    from dictco_lib.evaluation.curves import load_curve
+    from dictco_lib.files import atomic_path
+
+    plots.use_style()
+    if args.files[0].endswith(".jsonl"):
+        rows = [json.loads(line) for line in read_bytes(Path(args.files[0])).splitlines()]
+        figure = plots.training_log(rows)
+    else:
+        curves = [load_curve(spec) for spec in args.files]
+        times = Counter(curve.name for curve in curves)
+        # Two reports of one codec keep one name apart from the other by their files.
+        names = [
+            curve.name if times[curve.name] == 1 else f"{curve.name}, {Path(spec).stem}"
+            for curve, spec in zip(curves, args.files, strict=True)
+        ]
+        figure = plots.rd_curves(
+            {name: (curve.bpp, curve.psnr) for name, curve in zip(names, curves, strict=True)},
+            published={n for n, c in zip(names, curves, strict=True) if c.is_published},
+            max_bpp=args.max_bpp,
+        )
+    with atomic_path(args.output) as temporary:
+        figure.savefig(temporary, format="png")
+    print(f"wrote {args.output}")

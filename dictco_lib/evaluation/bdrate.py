@@ -1,0 +1,154 @@
+"""Bjontegaard's measure: the average difference between two rate-distortion curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from bjontegaard import bd_psnr, bd_rate
+
+from dictco_lib.errors import CurveError
+
+#: A comparison over less of both ranges than this, or over fewer points, comes with a warning.
+MIN_SHARE = 0.5
+MIN_POINTS = 4
+#: Monotone between the points, so that it never invents a bump; matching points are not needed.
+#: The overlap is returned with the value, so the package need not warn about it.
+_OPTIONS = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A rate-distortion curve, sorted by rate.
+
+    ``bpp`` are bits per pixel, ``psnr`` the qualities in dB, one pair a point; ``is_published``
+    tells numbers of others from what was measured here.
+    """
+
+    name: str
+    bpp: Sequence[float]
+    psnr: Sequence[float]
+    is_published: bool = False
+
+    def __post_init__(self) -> None:
+        bpp, psnr = (self._numbers(key) for key in ("bpp", "psnr"))
+        if len(bpp) != len(psnr):
+            raise CurveError(
+                f"curve {self.name}: {len(bpp)} values of bpp and {len(psnr)} of PSNR; "
+                "a point needs both"
+            )
+        if min(bpp) <= 0:
+            raise CurveError(f"curve {self.name}: bpp {min(bpp):g}, but a rate is above 0")
+        order = np.argsort(bpp, kind="stable")
+        object.__setattr__(self, "bpp", [bpp[i] for i in order])
+        object.__setattr__(self, "psnr", [psnr[i] for i in order])
+
+    def _numbers(self, key: str) -> list[float]:
+        values = getattr(self, key)
+        if not isinstance(values, list | tuple | np.ndarray) or not len(values):
+            raise CurveError(f"curve {self.name}: {key} is {values!r}, expected a list of numbers")
+        for value in values:
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value):
+                raise CurveError(f"curve {self.name}: {key} holds {value!r}, expected numbers")
+        return [float(value) for value in values]
+
+    def check_is_increasing(self) -> None:
+        """Raise CurveError unless each point costs more and is better than the one before it."""
+        if len(self.bpp) < 2:
+            raise CurveError(f"curve {self.name} is one point; measure more qualities")
+        for key, values in (("rate", self.bpp), ("PSNR", self.psnr)):
+            for i, step in enumerate(np.diff(values)):
+                if step <= 0:
+                    raise CurveError(
+                        f"curve {self.name}: {key} goes from {values[i]:.4f} to "
+                        f"{values[i + 1]:.4f} at {self.bpp[i + 1]:.4f} bpp, but a better picture "
+                        "must cost more; remove one of the points"
+                    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found; ``low`` to ``high`` dB is the range that both curves cover."""
+
+    rate: float  # difference at equal PSNR in percent; below 0: fewer bits than the anchor
+    psnr: float  # difference at equal rate in dB; not a number where the rates do not overlap
+    low: float
+    high: float
+    share: float  # of the overlap in all the dB that the two curves cover together
+    points: int  # in the overlap, of the curve that has fewer of them there
+
+    def doubts(self) -> list[str]:
+        """Why the numbers should not be trusted far, one sentence a reason."""
+        found = []
+        if self.share < MIN_SHARE:
+            found.append(
+                f"the overlap, {self.low:.1f}-{self.high:.1f} dB, is only {self.share:.0%} of the "
+                "range of both curves"
+            )
+        if self.points < MIN_POINTS:
+            found.append(
+                f"one curve has {self.points} of its points in the overlap, fewer than {MIN_POINTS}"
+            )
+        return found
+
+
+def compare(anchor: Curve, test: Curve) -> Comparison:
+    """BD-rate and BD-PSNR of ``test`` against ``anchor``.
+
+    Args:
+        anchor: what is compared with.
+        test: what is judged.
+
+    Raises:
+        CurveError: if a curve does not rise, or the two share no PSNR.
+
+    Reference:
+        Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001.
+    """
+    for curve in (anchor, test):
+        curve.check_is_increasing()
+    low, high = max(anchor.psnr[0], test.psnr[0]), min(anchor.psnr[-1], test.psnr[-1])
+    if low >= high:
+        raise CurveError(
+            f"the curves do not overlap: {anchor.psnr[0]:.2f}-{anchor.psnr[-1]:.2f} dB "
+            f"({anchor.name}) and {test.psnr[0]:.2f}-{test.psnr[-1]:.2f} dB ({test.name}); "
+            "measure more qualities"
+        )
+    union = max(anchor.psnr[-1], test.psnr[-1]) - min(anchor.psnr[0], test.psnr[0])
+    values = anchor.bpp, anchor.psnr, test.bpp, test.psnr
+    share_rates = max(anchor.bpp[0], test.bpp[0]) < min(anchor.bpp[-1], test.bpp[-1])
+    return Comparison(
+        rate=float(bd_rate(*values, **_OPTIONS)),
+        psnr=float(bd_psnr(*values, **_OPTIONS)) if share_rates else math.nan,
+        low=low,
+        high=high,
+        share=(high - low) / union,
+        points=min(sum(low <= p <= high for p in curve.psnr) for curve in (anchor, test)),
+    )
+
+
+def compare_per_image(
+    anchor: dict[str, Curve], test: dict[str, Curve]
+) -> tuple[dict[str, Comparison], dict[str, str]]:
+    """Compare picture by picture.
+
+    Args:
+        anchor: picture name -> curve, as ``curves.load_per_image`` gives them.
+        test: the same of the other codec; pictures that only one of them has are left out.
+
+    Returns:
+        Picture name -> comparison, and picture name -> reason where there can be none.
+    """
+    found, failed = {}, {}
+    for image in sorted(anchor.keys() & test.keys()):
+        try:
+            found[image] = compare(anchor[image], test[image])
+        except CurveError as error:
+            failed[image] = str(error)
+    if not found:
+        reason = next(iter(failed.values()), "the reports have no picture in common")
+        raise CurveError(f"no picture can be compared: {reason}")
+    return found, failed

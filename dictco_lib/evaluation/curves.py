@@ -1,0 +1,76 @@
+"""Curves by file or by name: our reports, CompressAI's result files, and published ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dictco_lib.errors import CurveError
+from dictco_lib.evaluation.bdrate import Curve
+from dictco_lib.evaluation.published import published
+
+#: ``published:vtm`` names a curve of data/published_kodak.json where a file could stand.
+PREFIX = "published:"
+
+
+def _read(path: str | Path) -> dict:
+    try:
+        data = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise CurveError(
+            f"{path} does not exist; `dictco evaluate --out` and `dictco anchors --out` write "
+            f"reports, and {PREFIX}vtm names a published curve"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CurveError(f"{path} holds no RD curve: it is no JSON ({error})") from None
+    results = data.get("results", data) if isinstance(data, dict) else None
+    if not isinstance(results, dict) or "bpp" not in results or not _psnr_key(results):
+        raise CurveError(
+            f"{path} holds no RD curve; expected JSON with results.bpp and results.psnr-rgb, as "
+            "`dictco evaluate --out` writes it"
+        )
+    return data
+
+
+def _psnr_key(results: dict) -> str | None:
+    return next((key for key in ("psnr-rgb", "psnr") if key in results), None)
+
+
+def load_curve(spec: str | Path) -> Curve:
+    """The curve of a report, of a CompressAI result file, or of ``published:NAME``.
+
+    Raises:
+        CurveError: if there is none, or it is damaged.
+    """
+    if str(spec).lower().startswith(PREFIX):
+        return published(str(spec)[len(PREFIX) :])
+    data = _read(spec)
+    results = data.get("results", data)
+    name = str(data.get("name", Path(spec).stem))
+    return Curve(name, results["bpp"], results[_psnr_key(results)])
+
+
+def load_per_image(spec: str | Path) -> dict[str, Curve]:
+    """Picture name -> curve, from the rows of a report.
+
+    Raises:
+        CurveError: if it has no rows of single pictures.
+    """
+    rows = None if str(spec).lower().startswith(PREFIX) else _read(spec).get("per_image")
+    if not rows:
+        raise CurveError(
+            f"{spec} has no rows of single pictures; `dictco evaluate --out` and "
+            "`dictco anchors --out` write them"
+        )
+    points: dict[str, list[tuple[object, object]]] = {}
+    try:
+        for row in rows:
+            points.setdefault(row["image"], []).append((row["bpp"], row["psnr"]))
+    except (TypeError, KeyError) as error:
+        raise CurveError(
+            f"{spec}: a row of per_image lacks image, bpp or psnr ({type(error).__name__}: {error})"
+        ) from None
+    return {
+        image: Curve(f"{spec}, {image}", *map(list, zip(*pairs, strict=True)))
+        for image, pairs in points.items()
+    }

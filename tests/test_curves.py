@@ -1,0 +1,192 @@
+"""Curves, published ones and our own: reading, comparing, drawing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import matplotlib.pyplot as plt
+import pytest
+
+from dictco_lib import plots
+from dictco_lib.cli import main
+from dictco_lib.errors import CurveError
+from dictco_lib.evaluation.bdrate import Curve, compare, compare_per_image
+from dictco_lib.evaluation.curves import load_curve, load_per_image
+from dictco_lib.evaluation.published import published, published_names, record
+from dictco_lib.files import data_file
+
+BPP, PSNR = [0.2, 0.4, 0.8, 1.6], [28.0, 31.0, 34.0, 37.0]
+
+
+def write(path, results, **more):
+    path.write_text(json.dumps({"results": results, **more}))
+    return path
+
+
+def test_half_the_rate_is_minus_fifty_percent():
+    # log-rate over PSNR is a straight line here, so any interpolation is exact; an octave is 3 dB.
+    result = compare(Curve("a", BPP, PSNR), Curve("b", [b / 2 for b in BPP], PSNR))
+    assert result.rate == pytest.approx(-50, abs=1e-9)
+    assert result.psnr == pytest.approx(3, abs=1e-9)
+    assert (result.low, result.high, result.share, result.points) == (28, 37, 1, 4)
+    assert not result.doubts()
+
+
+def test_dcae_saves_what_its_paper_says_against_vtm():
+    # The paper says -17.0 %; its points are rounded to 0.001 bpp and 0.01 dB, and our value,
+    # -16.98, must round to the published digit.
+    result = compare(published("VTM"), published("DCAE"))
+    assert round(result.rate, 1) == -17.0
+    assert len(result.doubts()) == 2  # three points of VTM lie in 42 % of the range of both
+
+
+# BD-rates against VTM that were computed apart from this code (pchip, whole overlap).
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("saaf", -17.37), ("cca", -13.73), ("tcm-large", -11.73), ("elic2022", -7.02),
+     ("wacnn", -4.55), ("stf", -4.13), ("bmshj2018-hyperprior", 30.49), ("bpg", 21.99)],
+)  # fmt: skip
+def test_published_curves_have_their_known_rates(name, rate):
+    assert compare(published("vtm"), published(name)).rate == pytest.approx(rate, abs=0.005)
+
+
+def test_measured_curves_have_their_known_rates():
+    jpeg = load_curve(data_file("kodak_jpeg_420.json"))
+    wanted = {"webp": -36.43, "avif_444_psnr": -54.99, "jpeg2000": -44.70, "jxl": -28.21,
+              "heic_444_psnr": -48.43}  # fmt: skip
+    for name, rate in wanted.items():
+        found = compare(jpeg, load_curve(data_file(f"kodak_{name}.json"))).rate
+        assert found == pytest.approx(rate, abs=0.005)
+
+
+def test_every_published_curve_names_its_source():
+    assert len(published_names()) == 25
+    for name in published_names():
+        assert published(name).is_published and record(name)["source"].startswith("github.com/")
+    with pytest.raises(CurveError, match="no published curve 'vvc'; known on Kodak are vtm, hm"):
+        published("vvc")
+    with pytest.raises(CurveError, match="MS-SSIM"):
+        published("dcae-msssim")
+
+
+def test_points_are_sorted_by_rate():
+    shuffled = Curve("a", [0.8, 0.2, 1.6, 0.4], [34, 28, 37, 31])
+    assert (shuffled.bpp, shuffled.psnr) == (BPP, PSNR)
+
+
+@pytest.mark.parametrize(
+    ("bpp", "psnr", "message"),
+    [
+        ([0.2, 0.4], [28], "2 values of bpp and 1 of PSNR"),
+        ([0.2, "0.4"], [28, 29], "holds '0.4'"),
+        ([0.2, 0.4], [28, None], "holds None"),
+        ([0.2, 0.4], [28, math.inf], "holds inf"),
+        ([0.2, True], [28, 29], "holds True"),
+        ([0.0, 0.4], [28, 29], "bpp 0"),
+        ([], [], "expected a list"),
+        (0.3, 30, "expected a list"),
+    ],
+)
+def test_damaged_curves_are_named(tmp_path, bpp, psnr, message):
+    path = write(tmp_path / "a.json", {"bpp": bpp, "psnr-rgb": psnr})
+    with pytest.raises(CurveError, match=message):
+        load_curve(path)
+
+
+@pytest.mark.parametrize(
+    ("bpp", "psnr", "message"),
+    [
+        ([0.2, 0.4, 0.8], [28, 27.5, 34], "PSNR goes from 28.0000 to 27.5000 at 0.4000 bpp"),
+        ([0.2, 0.4, 0.4], [28, 29, 34], "rate goes from 0.4000 to 0.4000"),
+        ([0.2], [28], "is one point"),
+        ([0.2, 0.4], [38, 41], "do not overlap"),
+    ],
+)
+def test_curves_that_cannot_be_compared_are_named(bpp, psnr, message):
+    with pytest.raises(CurveError, match=message):
+        compare(Curve("a", BPP, PSNR), Curve("b", bpp, psnr))
+
+
+def test_a_small_overlap_is_doubted():
+    high = Curve("b", [1.0, 2.0, 4.0, 8.0], [36.0, 39.0, 42.0, 45.0])
+    share, points = compare(Curve("a", BPP, PSNR), high).doubts()
+    assert "36.0-37.0 dB, is only 6%" in share
+    assert "has 1 of its points" in points
+    far = Curve("c", [3.2, 6.4], [30.0, 36.0])
+    assert math.isnan(compare(Curve("a", BPP, PSNR), far).psnr)  # no rate in common
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"results": {"bpp": [1]}}', '{"results": 3}'])
+def test_files_without_a_curve_are_named(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(CurveError, match="no RD curve"):
+        load_curve(tmp_path / "c.json")
+
+
+def rows(images, factor=1.0):
+    points = zip(BPP, PSNR, strict=True)
+    return [{"image": i, "bpp": factor * b, "psnr": q} for b, q in points for i in images]
+
+
+@pytest.fixture
+def two_reports(tmp_path):
+    results = {"bpp": BPP, "psnr-rgb": PSNR}
+    bumpy = rows(["z.png"]) + [{"image": "z.png", "bpp": 2.0, "psnr": 30.0}]
+    one = write(tmp_path / "one.json", results, name="codec", per_image=rows("abz") + bumpy)
+    two = rows("a", 0.5) + rows("b", 0.9) + rows(["z.png"]) + rows("q")
+    return one, write(tmp_path / "two.json", results, name="codec", per_image=two)
+
+
+def test_pictures_are_compared_one_by_one(two_reports):
+    found, failed = compare_per_image(*map(load_per_image, two_reports))
+    assert {image: round(r.rate, 6) for image, r in found.items()} == {"a": -50.0, "b": -10.0}
+    assert list(failed) == ["z.png"] and "PSNR goes from" in failed["z.png"]
+
+
+def test_bdrate_prints_mean_and_extremes_and_warns(capsys, two_reports):
+    assert main(["bdrate", *map(str, two_reports), "--per-image"]) == 0
+    out, err = capsys.readouterr()
+    assert "-30.00 % mean of 2 pictures, -50.00 % to -10.00 %" in out
+    assert "z.png is left out" in err and "q is left out" in err
+    assert main(["bdrate", "published:VTM", "published:DCAE"]) == 0
+    out, err = capsys.readouterr()
+    assert "-16.98 %" in out and "29.2-37.9" in out
+    assert "only 42% of the range" in err and "has 3 of its points" in err
+
+
+def test_reports_without_rows_are_named(capsys, two_reports, tmp_path):
+    assert main(["bdrate", str(two_reports[0]), "published:vtm", "--per-image"]) == 1
+    assert "published:vtm has no rows" in capsys.readouterr().err
+    with pytest.raises(CurveError, match="no picture can be compared"):
+        compare_per_image({"a": Curve("a", BPP, PSNR)}, {})
+    write(tmp_path / "r.json", {"bpp": BPP, "psnr": PSNR}, per_image=[{"image": "a"}])
+    with pytest.raises(CurveError, match="lacks image, bpp or psnr"):
+        load_per_image(tmp_path / "r.json")
+
+
+def test_each_known_codec_has_a_look_of_its_own():
+    styles = [tuple(style.values()) for style in plots.CODEC_STYLES.values()]
+    assert len(set(styles)) == len(styles)
+    assert {published(name).name for name in published_names()} <= plots.CODEC_STYLES.keys()
+    for path in data_file("kodak_webp.json").parent.glob("kodak_*.json"):
+        assert load_curve(path).name in plots.CODEC_STYLES
+
+
+def test_published_curves_are_dashed_and_the_axis_ends_where_asked():
+    curves = {"JPEG 4:2:0": (BPP, PSNR), "AV1": (BPP, PSNR), "mine": (BPP, PSNR)}
+    axis = plots.rd_curves(curves, published={"AV1"}, max_bpp=1.0).axes[0]
+    assert [line.get_linestyle() for line in axis.lines] == ["-", "--", "-"]
+    assert axis.lines[1].get_linewidth() < axis.lines[0].get_linewidth()
+    assert axis.get_xlim() == (0, 1) and axis.get_ylim() == (27.5, 34.5)
+    plt.close(axis.figure)
+
+
+def test_two_reports_of_one_codec_are_both_drawn(two_reports, tmp_path, monkeypatch):
+    drawn = {}
+    original = plots.rd_curves
+    monkeypatch.setattr(plots, "rd_curves", lambda c, **kw: drawn.update(c) or original(c, **kw))
+    files = [*map(str, two_reports), "published:av1"]
+    assert main(["plot", str(tmp_path / "rd.png"), *files]) == 0
+    assert list(drawn) == ["codec, one", "codec, two", "AV1"]
+    assert (tmp_path / "rd.png").stat().st_size > 5000
