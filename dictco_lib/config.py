@@ -9,6 +9,11 @@ from dictco_lib.errors import ConfigError, QualityError
 
 #: The six rate-distortion trade-offs (MSE) that the field publishes. Larger means more bits.
 LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
+#: The same for 1 - MS-SSIM.
+LMBDAS_MS_SSIM = (2.40, 4.58, 8.73, 16.64, 31.73, 60.5)
+#: Left out of a saved configuration at their defaults: models of before they existed keep their
+#: fingerprints.
+_LATER_FIELDS = ("top_k",)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class ModelConfig:
     hyper_window: int = 4
     hyper_channels: int = 320  # channels of each of the two hyper-synthesis outputs
     experts: int = 0  # 0: one dictionary shared by all slices; K: K dictionaries per slice
+    top_k: int = 0  # experts that a place may use; 0: all of them
     entries: int = 128  # entries per dictionary
     dictionary_dim: int = 640
     heads: int = 20
@@ -57,6 +63,10 @@ class ModelConfig:
             f"dictionary_dim {self.dictionary_dim} is not a multiple of heads {self.heads}",
         )
         self._check(
+            self.top_k == 0 or 0 < self.top_k < self.experts,
+            f"top_k {self.top_k} must be 0 (all) or less than the {self.experts} experts",
+        )
+        self._check(
             len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
             f"lmbdas {self.lmbdas} must be empty or at least two increasing values",
         )
@@ -78,14 +88,13 @@ class ModelConfig:
 
     def lmbda(self, quality: float) -> float:
         """Trade-off that a quality stands for: geometric interpolation of the anchors."""
-        level = self.level(quality)
-        low = min(int(level), len(self.lmbdas) - 2)
-        a, b = (math.log(v) for v in self.lmbdas[low : low + 2])
-        return math.exp(a + (level - low) * (b - a))
+        return interpolate_lmbda(self.lmbdas, self.level(quality))
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON; :meth:`from_dict` is the way back."""
-        return asdict(self)
+        default = {f.name: f.default for f in fields(self)}
+        values = asdict(self)
+        return {k: v for k, v in values.items() if not (k in _LATER_FIELDS and v == default[k])}
 
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
@@ -97,6 +106,13 @@ class ModelConfig:
                 "of dictco_lib, or misspelt"
             )
         return cls(**values)
+
+
+def interpolate_lmbda(anchors: tuple[float, ...], level: float) -> float:
+    """Geometric interpolation between anchors; level 0 is the first, 1 the second, and so on."""
+    low = min(int(level), len(anchors) - 2)
+    a, b = (math.log(v) for v in anchors[low : low + 2])
+    return math.exp(a + (level - low) * (b - a))
 
 
 DCAE = ModelConfig()
@@ -120,6 +136,8 @@ CLASSROOM = ModelConfig(
     parameter_widths=(64, 64),
     lmbdas=LMBDAS,
 )
+#: What `classroom` is compared with: one dictionary per slice, of as many entries, no router.
+TWIN = replace(CLASSROOM, name="classroom_twin", experts=1, entries=128)
 NANO = replace(
     CLASSROOM,
     name="nano",
@@ -138,11 +156,11 @@ NANO = replace(
     context_channels=32,
     parameter_widths=(32, 32),
 )
-PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, NANO)}
+PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, TWIN, NANO)}
 
 
 def preset(name: str) -> ModelConfig:
-    """Configuration of a preset: ``dcae``, ``dictco``, ``classroom`` or ``nano``."""
+    """Configuration of a preset: see :data:`PRESETS`."""
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

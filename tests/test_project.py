@@ -57,7 +57,7 @@ def test_imports_go_down_the_rooms_only():
     ).split()
     for path in (ROOT / "dictco_lib").rglob("*.py"):
         room = path.relative_to(ROOT / "dictco_lib").parts[0].removesuffix(".py")
-        if room not in order:
+        if room not in order or path.name == "__main__.py":  # a face, wherever it lies
             continue
         for other in re.findall(r"^from dictco_lib\.(\w+)", path.read_text(), re.MULTILINE):
             assert order.index(other) >= order.index(room), f"{path} imports {other}"

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import signal
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dictco_lib.checkpoints import load_checkpoint
-from dictco_lib.config import preset
+from dictco_lib.checkpoints import fingerprint, load_checkpoint
+from dictco_lib.config import PRESETS, preset
 from dictco_lib.errors import RecipeError
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.training.data import DEMO, Photos, batch, random_crop
+from dictco_lib.training.data import DEMO, Batches, Photos, Share, random_crop, uniforms
+from dictco_lib.training.loop import train, validation_crops
 from dictco_lib.training.loss import rate_distortion
 from dictco_lib.training.recipe import Recipe, load_recipe
-from dictco_lib.training.trainer import Trainer, train
+from dictco_lib.training.routing import balance_loss, routing_statistics
+from dictco_lib.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -34,18 +43,17 @@ def recipe(tmp_path) -> Recipe:
         warmup=2,
         log_every=1,
         save_every=3,
-        pca_start=True,
     )
 
 
 @pytest.mark.parametrize("is_pca", [True, False])
 def test_a_few_steps_lower_the_loss_on_one_batch(recipe, is_pca):
-    trainer = Trainer(replace(recipe, pca_start=is_pca, warmup=1, steps=100, lr=1e-3))
-    trainer.model.train()
+    trainer = Trainer(replace(recipe, pca_start=is_pca, warmup=1, steps=100, lr=1e-3), "cpu")
+    x, _ = trainer.batches[0]
     losses = []
     for _ in range(12):
         trainer.step = 0  # the same batch, the same noise
-        losses.append(trainer.train_step()["loss"])
+        losses.append(trainer.train_step(x)["loss"])
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 
@@ -87,64 +95,264 @@ def test_the_loss_is_the_one_of_the_papers():
 
 
 def read_log(recipe: Recipe) -> list[dict]:
+    """The log without what a clock decides."""
     with open(f"{recipe.out}/log.jsonl") as file:
         rows = [json.loads(line) for line in file]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    clocks = ("seconds", "images_per_s", "time/")
+    return [{k: v for k, v in row.items() if not k.startswith(clocks)} for row in rows]
 
 
-def test_a_resumed_run_is_the_run_that_never_stopped(recipe, tmp_path):
-    whole = train(recipe, progress=False)
-    half = replace(recipe, out=str(tmp_path / "half"))
-    torch.manual_seed(0)
-    trainer = Trainer(half)
-    trainer.model.train()
-    for _ in range(3):
-        trainer.train_step()
-    trainer.out.mkdir()
-    trainer.save()
+def kill_at(recipe: Recipe, step: int) -> None:
+    """Train in a process of its own, which SIGKILL ends in the middle of a step."""
+    script = f"""
+import os, signal
+from dictco_lib.training import loop
+from dictco_lib.training.recipe import Recipe
+from dictco_lib.training.trainer import Trainer
+update = Trainer.update_ema
+def dying(self):
+    if self.step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    update(self)
+Trainer.update_ema = dying
+loop.train(Recipe(**{recipe.to_dict()!r}), "cpu", progress=False)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_killed_run_continues_with_bit_equal_losses(recipe, tmp_path, photo, step):
+    Image.fromarray(photo).save(tmp_path / "validation.png")
+    recipe = replace(recipe, save_every=2, log_every=3, validate_every=4, pca_start=True)
+    recipe = replace(recipe, validation=(str(tmp_path),), data=(DEMO,))
+    whole = train(recipe, "cpu", progress=False)
+    killed = replace(recipe, out=str(tmp_path / "killed"))
+    kill_at(killed, step)
     torch.manual_seed(12345)  # whatever the new process starts with
-    resumed = train(half, progress=False)
+    resumed = train(killed, "cpu", progress=False)
     assert resumed.step == whole.step == 6
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
-    for key, value in whole.ema.state_dict().items():
-        assert torch.equal(value, resumed.ema.state_dict()[key]), key
-    assert read_log(recipe)[3:] == read_log(half)
-    load_checkpoint(tmp_path / "half" / "last.safetensors")
+    assert read_log(killed) == read_log(recipe)
+    for ours, theirs in ((whole.model, resumed.model), (whole.ema, resumed.ema)):
+        for key, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[key]), key
+    for name in ("last", "best"):
+        a, b = (load_checkpoint(f"{r.out}/{name}.safetensors") for r in (recipe, killed))
+        assert fingerprint(a) == fingerprint(b)
+
+
+def test_a_half_written_line_of_the_log_is_dropped(recipe):
+    train(replace(recipe, steps=3), "cpu", progress=False)
+    with open(f"{recipe.out}/log.jsonl", "a") as file:
+        file.write('{"kind": "train", "st')
+    train(recipe, "cpu", progress=False)
+    assert [row["step"] for row in read_log(recipe)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_goes_on_only_with_its_own_settings(recipe):
+    train(replace(recipe, steps=3), "cpu", progress=False)
+    with pytest.raises(RecipeError, match=r"crop \(was 64, is 128\), seed \(was 0, is 1\)"):
+        train(replace(recipe, crop=128, seed=1), "cpu", progress=False)
+    lowered = replace(recipe, lr=1e-4, transform_lr=1e-5)
+    trainer = train(lowered, "cpu", progress=False)
+    assert [g["peak_lr"] for g in trainer.optimizer.param_groups] == [1e-5, 1e-4, 5e-3]
+
+
+def test_a_damaged_state_is_named(recipe):
+    trainer = train(replace(recipe, steps=3), "cpu", progress=False)
+    data = trainer.state_path.read_bytes()
+    trainer.state_path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(RecipeError, match="remove it to start again"):
+        train(recipe, "cpu", progress=False)
 
 
 def test_a_finished_run_is_left_alone(recipe):
-    train(recipe, progress=False)
+    train(recipe, "cpu", progress=False)
     before = read_log(recipe)
-    train(recipe, progress=False)
+    train(recipe, "cpu", progress=False)
     assert read_log(recipe) == before
 
 
 def test_validation_is_logged_at_several_qualities(recipe):
-    train(replace(recipe, steps=2, validation=(DEMO,), validate_every=2), progress=False)
+    train(replace(recipe, steps=2, validation=(DEMO,), validate_every=2), "cpu", progress=False)
     rows = [row for row in read_log(recipe) if row["kind"] == "validation"]
     assert len(rows) == 1
     assert rows[0]["bpp@0"] < rows[0]["bpp@50"] < rows[0]["bpp@100"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(recipe):
-    trainer = Trainer(recipe)
-    with torch.no_grad():
-        trainer.model.g_s[0].bias[0] = float("nan")
-    with pytest.raises(RecipeError, match="loss is nan at step 0"):
-        trainer.train_step()
+@pytest.mark.parametrize("is_gradient", [True, False])
+def test_what_is_not_finite_stops_the_run_and_leaves_the_weights(recipe, is_gradient):
+    trainer = Trainer(recipe, "cpu")
+    x, _ = trainer.batches[0]
+    if is_gradient:
+        trainer.model.g_s[0].bias.register_hook(lambda g: g * float("inf"))
+    else:
+        x[0, 0, 0, 0] = float("nan")
+    before = copy.deepcopy(trainer.model.state_dict())
+    with pytest.raises(RecipeError, match="not finite at step 0; the batch and the weights are in"):
+        trainer.train_step(x)
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    bad = torch.load(f"{recipe.out}/bad_batch.pt", weights_only=True)
+    assert torch.equal(bad["x"].isnan(), x.isnan()) and bad["step"] == 0
+    assert len(bad["quality"]) == len(bad["lmbda"]) == len(x)
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    photos = Photos((DEMO,))
-    a, u = batch(photos, 7, size=3, crop=64, seed=1)
-    b, v = batch(Photos((DEMO,)), 7, size=3, crop=64, seed=1)
-    assert torch.equal(a, b) and torch.equal(u, v)
+    batches = Batches((DEMO,), Share(3), crop=64, seed=1)
+    a, _ = batches[7]
+    assert torch.equal(a, Batches((DEMO,), Share(3), crop=64, seed=1)[7][0])
     assert a.shape == (3, 3, 64, 64) and 0 <= a.min() and a.max() <= 1
-    assert not torch.equal(a, batch(photos, 8, size=3, crop=64, seed=1)[0])
+    assert not torch.equal(a, batches[8][0])
+    u = uniforms(7, size=4, seed=1)
+    assert torch.equal(u, uniforms(7, size=4, seed=1))
+    assert sorted((4 * u).int().tolist()) == [0, 1, 2, 3]  # every quarter once
 
 
-def test_tar_shards_and_folders_are_read_and_damage_is_skipped(tmp_path, photo, caplog):
+def test_workers_and_shares_see_the_same_images():
+    whole = [x for x, _ in Batches((DEMO,), Share(4), crop=64, scale=0.5).from_step(2, 5)]
+    ahead = [x for x, _ in Batches((DEMO,), Share(4), crop=64, scale=0.5).from_step(2, 5, 2)]
+    assert torch.equal(torch.stack(whole), torch.stack(ahead))
+    for rank in range(2):
+        share = Share(4, rank, processes=2, accumulate=2)
+        assert share.indices() == [rank, 2 + rank]
+        part = Batches((DEMO,), share, crop=64, scale=0.5)[2][0]
+        assert torch.equal(part, whole[0][share.indices()])
+
+
+def test_accumulation_gives_the_gradients_of_the_whole_batch(recipe):
+    recipe = replace(recipe, batch_size=4, routing="aux")
+    gradients = []
+    for accumulate in (1, 2, 4):
+        trainer = Trainer(replace(recipe, accumulate=accumulate), "cpu")
+        values = trainer._backward(trainer.batches[0][0], *trainer.draw(0))
+        gradients.append({k: p.grad for k, p in trainer.model.named_parameters()} | values)
+    for other in gradients[1:]:
+        for key, value in gradients[0].items():
+            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(recipe):
+    with pytest.raises(RecipeError, match="cannot be shared evenly"):
+        Trainer(replace(recipe, batch_size=3, accumulate=2), "cpu")
+
+
+def test_multistep_and_cosine_schedules(recipe):
+    multistep = Trainer(replace(recipe, schedule="multistep", milestones=(4, 5), decay=0.5), "cpu")
+    assert [multistep.schedule(s) for s in range(6)] == [0.5, 1, 1, 1, 0.5, 0.25]
+    cosine = Trainer(replace(recipe, final=0.1), "cpu")
+    factors = [cosine.schedule(s) for s in range(2, 7)]
+    assert factors == sorted(factors, reverse=True) and factors[0] == 1
+    assert factors[-1] == pytest.approx(0.1)
+
+
+def test_training_goes_on_from_a_checkpoint(recipe, tmp_path):
+    first = train(recipe, "cpu", progress=False)
+    start = f"{recipe.out}/last.safetensors"
+    second = replace(recipe, pca_start=False, start=start, out=str(tmp_path / "second"))
+    begun = Trainer(second, "cpu")
+    for key, value in first.ema.named_parameters():
+        assert torch.equal(value, begun.model.get_parameter(key)), key
+    with pytest.raises(RecipeError, match="another shape"):
+        Trainer(replace(second, model="classroom"), "cpu")
+
+
+def test_ms_ssim_can_be_trained_on(recipe):
+    recipe = replace(recipe, distortion="ms-ssim", crop=192, steps=1)
+    train(recipe, "cpu", progress=False)
+    row = read_log(recipe)[0]
+    assert 0 < row["ms_ssim"] < 1
+    x = torch.rand(1, 3, 192, 192)
+    likelihoods = {"y": torch.ones(1, 1, 1, 1), "z": torch.ones(1, 1, 1, 1)}
+    terms = rate_distortion({"x_hat": x, "likelihoods": likelihoods}, x, torch.ones(1), "ms-ssim")
+    assert terms["loss"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_bf16_lowers_the_transforms_only(recipe):
+    trainer = Trainer(replace(recipe, precision="bf16"), "cpu")
+    seen = {}
+    for name, module in trainer.model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, i, out, name=name: seen.update({name: out.dtype})
+            )
+    values = trainer.train_step(trainer.batches[0][0])
+    assert np.isfinite(values["loss"])
+    assert {d for n, d in seen.items() if n.startswith("g_")} == {torch.bfloat16}
+    assert {d for n, d in seen.items() if n.startswith("latent_codec")} == {torch.float32}
+
+
+def test_lpips_says_what_it_needs(recipe, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(RecipeError, match="pip install lpips"):
+        Trainer(replace(recipe, perceptual=0.1), "cpu")
+
+
+def test_routing_statistics_tell_load_and_doubt():
+    sure = torch.zeros(2, 4, 3, 3)
+    sure[:, 1] = 1
+    statistics = routing_statistics([torch.full((2, 4, 3, 3), 0.25), sure])
+    torch.testing.assert_close(
+        statistics, torch.tensor([[0.25, 0.25, 0.25, 0.25, 2.0], [0, 1, 0, 0, 0]])
+    )
+
+
+def test_the_auxiliary_loss_evens_the_load():
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 0] = 2.0
+    logits.requires_grad_()
+    for _ in range(200):
+        gates = logits.softmax(1)
+        load = routing_statistics([gates])[:, :-1]
+        (gradient,) = torch.autograd.grad(balance_loss([gates], load), logits)
+        logits = (logits - 20 * gradient).detach().requires_grad_()
+    torch.testing.assert_close(logits.softmax(1).mean((0, 2, 3)), torch.full((3,), 1 / 3))
+
+
+def test_the_selection_bias_wakes_an_expert_that_nobody_chose(recipe, monkeypatch):
+    monkeypatch.setitem(PRESETS, "nano", replace(preset("nano"), top_k=1))
+    recipe = replace(recipe, routing="bias", routing_weight=0.05)
+    trainer = Trainer(recipe, "cpu")
+    heads = [head.attention for head in trainer.model.latent_codec.slices]
+    for head in heads:
+        torch.nn.init.zeros_(head.router[-1].weight)
+        head.router[-1].bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    trainer.weights = []  # the router itself stays
+    trainer.optimizer.param_groups.clear()
+    x, _ = trainer.batches[0]
+    first = trainer.train_step(x)
+    assert first["load/0/0"] == 1
+    loads = []
+    for _ in range(40):
+        values = trainer.train_step(x)
+        loads.append([values[f"load/0/{e}"] for e in range(4)])
+    np.testing.assert_allclose(np.mean(loads[-16:], axis=0), 0.25, atol=0.1)
+    assert all(head.selection_bias.argmin() == 0 for head in heads)
+
+
+def test_throughput_and_its_parts_are_logged(recipe):
+    train(replace(recipe, steps=2), "cpu", progress=False)
+    with open(f"{recipe.out}/log.jsonl") as file:
+        row = json.loads(file.readline())
+    parts = [row[f"time/{part}"] for part in ("data", "forward", "backward")]
+    assert row["images_per_s"] > 0 and min(parts) > 0 and sum(parts) == pytest.approx(1)
+
+
+def test_a_listener_hears_every_entry(recipe):
+    heard = []
+    train(recipe, "cpu", progress=False, listener=lambda trainer, entry: heard.append(entry))
+    assert [entry["step"] for entry in heard] == [1, 2, 3, 4, 5, 6]
+
+
+def test_validation_crops_of_small_pictures_are_whole(tmp_path, photo):
+    Image.fromarray(photo[:100, :300]).save(tmp_path / "small.png")
+    (crop,) = validation_crops((str(tmp_path),))
+    assert crop.shape == (1, 3, 100, 256)
+
+
+def test_tar_shards_and_folders_are_read_and_damage_is_named(recipe, tmp_path, photo, caplog):
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "PNG")
     good, bad = buffer.getvalue(), buffer.getvalue()[:2000]
@@ -155,14 +363,19 @@ def test_tar_shards_and_folders_are_read_and_damage_is_skipped(tmp_path, photo, 
             tar.addfile(info, io.BytesIO(data))
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "c.png").write_bytes(good)
-    photos = Photos((str(tmp_path / "shard.tar"), str(tmp_path / "more")))
+    sources = (str(tmp_path / "shard.tar"), str(tmp_path / "more"))
+    photos = Photos(sources)
     assert len(photos) == 3
     assert np.array_equal(photos.read(0), photo) and np.array_equal(photos.read(2), photo)
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert random_crop(photos, 64, rng).shape == (64, 64, 3)
-    assert photos.damaged == {1}
+    assert list(photos.damaged) == [f"{tmp_path}/shard.tar/b.png"]
+    recipe = replace(recipe, data=sources, steps=4, batch_size=4, workers=2)
+    train(recipe, "cpu", progress=False)
     assert caplog.text.count("skipped damaged picture") == 1
+    assert f"{tmp_path}/shard.tar/b.png" in caplog.text
+    assert read_log(recipe)[-1]["damaged"] == 1
 
 
 def test_useless_data_is_named(tmp_path, photo):
@@ -192,6 +405,22 @@ def test_recipes_are_checked(tmp_path):
         (good.replace("nano", "dcae"), "needs a lmbda"),
         (good.replace('["pictures"]', '"pictures"'), "must be a list"),
         ("model = ", "no valid TOML"),
+        (good + "steps = 0", "must be positive"),
+        (good + 'steps = "many"', "expected int"),
+        (good + "steps = true", "expected int"),
+        (good + "lr = nan", "expected float"),
+        (good + "threads = 1.5", "expected int"),
+        (good + "pca_start = 1", "expected bool"),
+        (good + "ema_decay = 1.0", "less than 1"),
+        (good + "seed = -1", "not be negative"),
+        (good + "scale = 2.0", "at most 1"),
+        (good + 'precision = "fp4"', "choose one of"),
+        (good + 'distortion = "ms-ssim"', "MS-SSIM needs 192"),
+        (good + 'schedule = "multistep"', "needs some"),
+        (good + 'start = "a"\npca_start = true', "excludes pca_start"),
+        (good + 'routing = "bias"', "top_k > 0"),
+        ('model = "dcae"\nlmbda = 0.01\ndata = []\nout = "a"\nrouting = "aux"', "no experts"),
+        ('model = "dictco"\nlmbda = 0.01\ndata = []\nout = "a"\npca_start = true', "BatchNorm"),
     ]:
         path.write_text(text)
         with pytest.raises(RecipeError, match=message):

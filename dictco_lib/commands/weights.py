@@ -10,11 +10,14 @@ from dictco_lib.commands.common import find_device
 
 def train(args: argparse.Namespace) -> None:
     """Run a recipe to its end."""
-    from dictco_lib.training import trainer
+    from dictco_lib.training.loop import train as run
     from dictco_lib.training.recipe import load_recipe
 
-    run = trainer.train(load_recipe(args.recipe), find_device(args.device))
-    print(f"{run.out / 'last.safetensors'}: {run.step} steps in {run.seconds:.0f} s")
+    device = None if args.device == "auto" else find_device(args.device)
+    trainer = run(load_recipe(args.recipe), device)
+    if trainer.accelerator.is_main_process:
+        weights = trainer.out / "last.safetensors"
+        print(f"{weights}: {trainer.step} steps in {trainer.seconds:.0f} s")
 
 
 def export(args: argparse.Namespace) -> None:

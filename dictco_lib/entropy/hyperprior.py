@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import torch
-from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder, quantize_ste
+from dictco_lib.entropy.noise import ConditionalGaussian, FactorisedPrior
 from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
 from dictco_lib.entropy.streams import (
     DecodingCoder,
@@ -82,8 +82,8 @@ class LatentCodec(nn.Module):
         self.h_a = HyperAnalysis(config)
         self.h_scale = HyperSynthesis(config)
         self.h_mean = HyperSynthesis(config)
-        self.entropy_bottleneck = EntropyBottleneck(config.N)
-        self.gaussian = GaussianConditional(None)
+        self.entropy_bottleneck = FactorisedPrior(config.N)
+        self.gaussian = ConditionalGaussian(None)
         self.y_tables = FrequencyTables()
         self.z_tables = FrequencyTables()
         self._coding_twin: tuple[object, LatentCodec] | None = None

@@ -59,6 +59,7 @@ class SliceHead(nn.Module):
             heads=config.heads,
             entries=config.entries,
             experts=config.experts,
+            top_k=config.top_k,
         )
         self.mean = parameter_net(support, widths, size)
         self.scale = parameter_net(support, widths, size)

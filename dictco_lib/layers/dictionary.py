@@ -66,22 +66,31 @@ class DictionaryAttention(nn.Module):
         dim: width of a dictionary entry.
         heads: attention heads; ``dim`` is a multiple of it.
         entries: entries N per dictionary.
-        experts: number K of own dictionaries, or 0 for a shared one.
+        experts: number K of own dictionaries, or 0 for a shared one. One has no router.
+        top_k: a place uses only its best experts, 0 for all of them.
 
     Reference:
-        Lu et al., CVPR 2025, arXiv:2504.00496 (shared dictionary).
+        Lu et al., CVPR 2025, arXiv:2504.00496 (shared dictionary). Wang et al., "Auxiliary-Loss-
+        Free Load Balancing Strategy for Mixture-of-Experts", arXiv:2408.15664 (selection bias).
 
     Note:
-        The mixture is dense: it saves no arithmetic against one dictionary of K*N entries.
+        The mixture saves no arithmetic against one dictionary of K*N entries, with ``top_k``
+        neither: all experts are evaluated and those that were not chosen get the gate 0.
     """
 
     def __init__(
-        self, c_in: int, c_out: int, *, dim: int, heads: int, entries: int, experts: int
-    ) -> None:
+        self, c_in: int, c_out: int, *, dim: int, heads: int, entries: int, experts: int,
+        top_k: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.heads = heads
+        self.top_k = top_k
         if experts:
             self.experts = nn.Parameter(torch.randn(experts, entries, dim))
+        if top_k:
+            self.register_buffer("selection_bias", torch.zeros(experts))
+        self.router = None
+        if experts > 1:
             self.router = nn.Sequential(
                 nn.Linear(dim, dim // 4), nn.ReLU(), nn.Linear(dim // 4, experts)
             )
@@ -120,11 +129,23 @@ class DictionaryAttention(nn.Module):
         u = self.fc_in(x.permute(0, 2, 3, 1))  # (B, H, W, D)
         u = self.aggregate(self.norm_in(u)) + self.skip1(u)
         entries = self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
-        gates = self.router(u).softmax(-1) if self.is_mixture else u.new_ones(*u.shape[:3], 1)
+        gates = self.gates(u)
         context = self._attend(self.to_query(self.norm_query(u)), entries, gates)
         out = self.proj(context) + self.skip2(u)
         out = self.mlp(self.norm_mlp(out)) + self.skip3(out)
         return self.fc_out(out).permute(0, 3, 1, 2), gates.permute(0, 3, 1, 2)
+
+    def gates(self, u: Tensor) -> Tensor:
+        """Weights of the experts at each place, (B, H, W, D) -> (B, H, W, K), adding up to 1."""
+        if self.router is None:
+            return u.new_ones(*u.shape[:3], 1)
+        gates = self.router(u).softmax(-1)
+        if not self.top_k:
+            return gates
+        # The bias decides who is chosen, not how much the chosen ones count.
+        chosen = (gates + self.selection_bias).topk(self.top_k, dim=-1).indices
+        gates = gates * torch.zeros_like(gates).scatter(-1, chosen, 1.0)
+        return gates / gates.sum(-1, keepdim=True)
 
     def _attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
         b, height, width, dim = q.shape

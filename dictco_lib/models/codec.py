@@ -38,6 +38,9 @@ class DictionaryCodec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        #: Precision of g_a and g_s in :meth:`forward`, by autocast; None: that of the weights.
+        #: The entropy model is never lowered: its rates would change.
+        self.transform_dtype: torch.dtype | None = None
         self.g_a = Analysis(config)
         self.latent_codec = LatentCodec(config)
         self.g_s = Synthesis(config)
@@ -69,15 +72,22 @@ class DictionaryCodec(nn.Module):
         """
         self.check_input(x)
         level = self.level(quality, x)
-        out = self.latent_codec(self.g_a(pad_to_stride(x)), level)
+        out = self.latent_codec(self._transform(self.g_a, pad_to_stride(x)), level)
+        x_hat = self._transform(self.g_s, out["y_hat"])
         result = {
-            "x_hat": self.g_s(out["y_hat"])[..., : x.shape[-2], : x.shape[-1]],
+            "x_hat": x_hat[..., : x.shape[-2], : x.shape[-1]],
             "likelihoods": out["likelihoods"],
             "para": out["para"],
         }
         if return_routing:
             result["routing"] = out["routing"]
         return result
+
+    def _transform(self, transform: nn.Module, x: Tensor) -> Tensor:
+        if self.transform_dtype is None:
+            return transform(x)
+        with torch.autocast(x.device.type, self.transform_dtype):
+            return transform(x).to(x.dtype)
 
     def check_input(self, x: Tensor) -> None:
         """Raise ShapeError unless x is a non-empty float batch of RGB images."""

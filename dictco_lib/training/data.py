@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import io
-import logging
 import tarfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from dictco_lib.errors import RecipeError
 from dictco_lib.images import SUFFIXES, demo_photos
 
-log = logging.getLogger(__name__)
 #: A source that needs no files: the photographs packaged in scikit-image.
 DEMO = "scikit-image"
+
+
+class _Item(NamedTuple):
+    """Where a picture lies; size -1 is a whole file."""
+
+    path: str
+    offset: int
+    size: int
+    name: str
 
 
 class Photos:
@@ -31,12 +41,10 @@ class Photos:
     """
 
     def __init__(self, sources: tuple[str, ...], cache_mb: int = 1024) -> None:
-        self.items: list[tuple[str, int, int]] = []  # path, offset, size (-1: the whole file)
-        for source in sources:
-            self.items += _index(Path(source))
+        self.items = [item for source in sources for item in _index(Path(source))]
         if not self.items:
             raise RecipeError(f"no pictures in {list(sources)}; give tar shards or folders")
-        self.damaged: set[int] = set()
+        self.damaged: dict[str, str] = {}  # name of a picture -> what is wrong with it
         self.useless: set[int] = set()  # damaged, or too small for a crop
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = cache_mb * 2**20
@@ -44,22 +52,16 @@ class Photos:
     def __len__(self) -> int:
         return len(self.items)
 
-    def name(self, i: int) -> str:
-        """Where a picture is, for messages."""
-        path, offset, _ = self.items[i]
-        return f"{path}@{offset}"
-
     def read(self, i: int) -> np.ndarray | None:
-        """Pixels of a picture, (H, W, 3) uint8; None (counted and named once) if it is damaged."""
-        if i in self.damaged:
+        """Pixels of a picture, (H, W, 3) uint8; None if it is damaged, see ``damaged``."""
+        if self.items[i].name in self.damaged:
             return None
         if i not in self._cache:
             try:
                 pixels = self._decode(i)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                self.damaged.add(i)
+                self.damaged[self.items[i].name] = str(error)
                 self.useless.add(i)
-                log.warning("skipped damaged picture %s: %s", self.name(i), error)
                 return None
             self._cache[i] = pixels
             self._room -= pixels.nbytes
@@ -69,26 +71,26 @@ class Photos:
         return self._cache[i]
 
     def _decode(self, i: int) -> np.ndarray:
-        path, offset, size = self.items[i]
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read(size)
+        item = self.items[i]
+        with open(item.path, "rb") as file:
+            file.seek(item.offset)
+            data = file.read(item.size)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def _index(source: Path) -> list[tuple[str, int, int]]:
+def _index(source: Path) -> list[_Item]:
     if str(source) == DEMO:
-        return [(str(path), 0, -1) for path in demo_photos().values()]
+        return [_Item(str(path), 0, -1, path.name) for path in demo_photos().values()]
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-        return [(str(p), 0, -1) for p in files]
+        return [_Item(str(p), 0, -1, str(p)) for p in files]
     if not source.exists():
         raise RecipeError(f"training data {source} does not exist; correct `data` in the recipe")
     if not tarfile.is_tarfile(source):
         raise RecipeError(f"training data {source} is neither a folder nor a tar file")
     with tarfile.open(source) as tar:
         members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
-    return [(str(source), m.offset_data, m.size) for m in members]
+    return [_Item(str(source), m.offset_data, m.size, f"{source}/{m.name}") for m in members]
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
@@ -96,8 +98,17 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)
 
 
-def random_crop(photos: Photos, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of a random picture, flipped by chance, (size, size, 3) uint8."""
+def random_crop(
+    photos: Photos, size: int, rng: np.random.Generator, *, scale: float = 1.0
+) -> np.ndarray:
+    """A random square of a random picture, flipped by chance, (size, size, 3) uint8.
+
+    Args:
+        photos: where from.
+        size: side in pixels.
+        rng: decides everything.
+        scale: pictures are shrunk by a random factor from this one to 1; 1 leaves them as they are.
+    """
     while len(photos.useless) < len(photos):
         i = int(rng.integers(len(photos)))
         pixels = photos.read(i)
@@ -106,22 +117,92 @@ def random_crop(photos: Photos, size: int, rng: np.random.Generator) -> np.ndarr
         if min(pixels.shape[:2]) < size:
             photos.useless.add(i)
             continue
-        top = int(rng.integers(pixels.shape[0] - size + 1))
-        left = int(rng.integers(pixels.shape[1] - size + 1))
-        crop = pixels[top : top + size, left : left + size]
+        factor = rng.uniform(scale, 1) if scale < 1 else 1.0
+        side = min(round(size / factor), *pixels.shape[:2])
+        top = int(rng.integers(pixels.shape[0] - side + 1))
+        left = int(rng.integers(pixels.shape[1] - side + 1))
+        crop = pixels[top : top + side, left : left + side]
+        if side > size:
+            crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
     raise RecipeError(
         f"every picture of the training data is damaged or smaller than {size} pixels"
     )
 
 
-def batch(photos: Photos, step: int, *, size: int, crop: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The batch of one step: a function of seed and step alone, so a resumed run sees the same.
+def uniforms(step: int, *, size: int, seed: int) -> Tensor:
+    """A number in [0, 1) per image of a batch, (B,), which training turns into a quality.
 
-    Returns:
-        Crops (B, 3, crop, crop) in [0, 1], and a uniform number in [0, 1) per image, (B,),
-        which variable-rate training turns into a quality.
+    Each image draws from another B-th of the range, so that every batch covers all rates.
     """
     rng = np.random.default_rng([seed, step])
-    x = torch.stack([to_tensor(random_crop(photos, crop, rng)) for _ in range(size)])
-    return x, torch.from_numpy(rng.random(size, dtype=np.float32))
+    return torch.from_numpy((rng.permutation(size) + rng.random(size)).astype(np.float32) / size)
+
+
+def sample(
+    photos: Photos, step: int, index: int, *, crop: int, seed: int, scale: float = 1.0
+) -> Tensor:
+    """Image ``index`` of the batch of one step, (3, crop, crop) in [0, 1].
+
+    A function of seed, step and index alone: a resumed run sees the same, and so do workers and
+    processes that share a batch.
+    """
+    rng = np.random.default_rng([seed, step, index])
+    return to_tensor(random_crop(photos, crop, rng, scale=scale))
+
+
+class Share(NamedTuple):
+    """Which images of every batch one process computes, in which order.
+
+    A batch is cut into ``accumulate * processes`` equal parts; in its accumulation step ``a``,
+    process ``rank`` takes part ``a * processes + rank``.
+    """
+
+    size: int  # images of the whole batch
+    rank: int = 0
+    processes: int = 1
+    accumulate: int = 1
+
+    def indices(self) -> list[int]:
+        """Positions in the batch of this process's images."""
+        n = self.size // (self.processes * self.accumulate)
+        parts = range(self.rank, self.processes * self.accumulate, self.processes)
+        return [part * n + j for part in parts for j in range(n)]
+
+
+class Batches(Dataset):
+    """The training crops, by step: item s is this process's share of the batch of step s.
+
+    Args:
+        sources: tar shards and folders, as :class:`Photos` takes them.
+        share: which images of a batch.
+        crop, scale, seed, cache_mb: as in a recipe.
+    """
+
+    def __init__(
+        self, sources: tuple[str, ...], share: Share, *, crop: int, scale: float = 1.0,
+        seed: int = 0, cache_mb: int = 1024,
+    ) -> None:  # fmt: skip
+        self.photos = Photos(sources, cache_mb)
+        self.share, self.crop, self.scale, self.seed = share, crop, scale, seed
+
+    def __getitem__(self, step: int) -> tuple[Tensor, dict[str, str]]:
+        """Images (b, 3, crop, crop) in [0, 1], and the damaged pictures known so far."""
+        images = [
+            sample(self.photos, step, j, crop=self.crop, seed=self.seed, scale=self.scale)
+            for j in self.share.indices()
+        ]
+        return torch.stack(images), dict(self.photos.damaged)
+
+    def from_step(
+        self, start: int, stop: int, workers: int = 0
+    ) -> Iterator[tuple[Tensor, dict[str, str]]]:
+        """Items ``start`` to ``stop``, decoded ahead of time by worker processes."""
+        loader = DataLoader(
+            self,
+            sampler=range(start, stop),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        return iter(loader)

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from dictco_lib.config import PRESETS
 from dictco_lib.errors import RecipeError
 from dictco_lib.training.data import DEMO
+
+#: What a run that goes on may change: its length, its rates, its precision, this machine's matters.
+FREE = {
+    "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
+    "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
+    "final", "precision", "channels_last", "compile", "accumulate",
+}  # fmt: skip
+_CHOICES = {
+    "distortion": ("mse", "ms-ssim"),
+    "schedule": ("cosine", "multistep"),
+    "precision": ("float32", "bf16"),
+    "routing": ("none", "aux", "bias"),
+}
+_POSITIVE = (
+    "steps", "batch_size", "accumulate", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
+    "log_every", "save_every", "validate_every", "cache_mb", "lmbda", "threads", "scale", "decay",
+)  # fmt: skip
+_NOT_NEGATIVE = ("warmup", "workers", "seed", "final", "ema_decay", "perceptual", "routing_weight")
+_MS_SSIM_CROP = 192  # its five scales need sides above 160
 
 
 @dataclass(frozen=True)
@@ -18,49 +39,102 @@ class Recipe:
     model: str  # preset to train
     data: tuple[str, ...]  # tar shards and folders of photographs, relative to the recipe
     out: str  # folder of checkpoints and logs, relative to the recipe
-    validation: tuple[str, ...] = ()  # pictures that are never trained on
+    validation: tuple[str, ...] = ()  # pictures to measure on; not those of `data`, if one can
+    start: str | None = None  # checkpoint to begin with, relative to the recipe
+    pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
     steps: int = 10_000
-    batch_size: int = 8
+    batch_size: int = 8  # images per step, over all processes
+    accumulate: int = 1  # parts that each process computes its share of a batch in
     crop: int = 128  # side of a training crop in pixels, a multiple of 64
+    scale: float = 1.0  # pictures shrink by a random factor from this one to 1
+    distortion: str = "mse"  # or "ms-ssim"
+    lmbda: float | None = None  # for fixed-rate models; variable-rate ones draw theirs per image
+    balance: float = 0.0  # images weigh lmbda**-balance: 0.5 makes all rates count about alike
+    perceptual: float = 0.0  # weight of LPIPS, if the package `lpips` is there
+    routing: str = "none"  # how expert load is balanced: "aux" (a loss), "bias" (top-k models)
+    routing_weight: float = 0.01  # of the auxiliary loss; step of the bias
     lr: float = 5e-4  # Adam, of the entropy model, after the warm-up
     transform_lr: float = 5e-4  # of g_a and g_s
     prior_lr: float = 5e-3  # of the factorised prior of z, whose few parameters must travel far
-    final: float = 0.02  # the cosine ends at this fraction of each rate
-    warmup: int = 200  # steps
     aux_lr: float = 1e-3  # for the quantiles of z
+    warmup: int = 200  # steps
+    schedule: str = "cosine"  # or "multistep"
+    final: float = 0.02  # the cosine ends at this fraction of each rate
+    milestones: tuple[int, ...] = ()  # steps at which "multistep" multiplies the rates by `decay`
+    decay: float = 0.1
     clip_norm: float = 1.0  # largest gradient norm
     ema_decay: float = 0.999  # of the averaged weights that are shipped
-    lmbda: float | None = None  # for fixed-rate models; variable-rate ones draw theirs per image
-    balance: float = 0.0  # images weigh lmbda**-balance: 0.5 makes all rates count about alike
-    pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
+    precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32
+    channels_last: bool = True
+    compile: bool = False  # g_a and g_s through torch.compile
     seed: int = 0
-    threads: int | None = None  # CPU threads; None: torch's default
+    threads: int | None = None  # CPU threads of each process; None: torch's default
+    workers: int = 0  # processes that decode pictures, for each training process
     log_every: int = 20
     save_every: int = 250
     validate_every: int = 500
-    cache_mb: int = 1024  # decoded pictures kept in memory
+    cache_mb: int = 1024  # decoded pictures kept in memory, over all workers
 
     def __post_init__(self) -> None:
-        for field in ("data", "validation"):
+        for field in ("data", "validation", "milestones"):
             value = getattr(self, field)
-            if isinstance(value, str):
+            if not isinstance(value, list | tuple):
                 raise RecipeError(f"recipe: {field} = {value!r} must be a list, like [{value!r}]")
             object.__setattr__(self, field, tuple(value))
-        if self.model not in PRESETS:
-            raise RecipeError(
-                f"recipe: model = {self.model!r} is no preset; choose one of {', '.join(PRESETS)}"
-            )
-        if self.crop <= 0 or self.crop % 64:
-            raise RecipeError(f"recipe: crop = {self.crop} must be a positive multiple of 64")
-        is_variable = PRESETS[self.model].is_variable_rate
+        self._check_types()
+        self._check(self.model in PRESETS, "model", f"choose one of {', '.join(PRESETS)}")
+        for field, choices in _CHOICES.items():
+            self._check(getattr(self, field) in choices, field, f"choose one of {choices}")
+        for field in _POSITIVE:
+            value = getattr(self, field)
+            self._check(value is None or value > 0, field, "it must be positive")
+        for field in _NOT_NEGATIVE:
+            self._check(getattr(self, field) >= 0, field, "it must not be negative")
+        self._check(self.crop > 0 and self.crop % 64 == 0, "crop", "choose a multiple of 64")
+        self._check(self.scale <= 1, "scale", "pictures only shrink: choose at most 1")
+        self._check(self.ema_decay < 1, "ema_decay", "choose less than 1")
+        self._check(self.seed < 2**31, "seed", "choose less than 2**31")
+        self._check_combinations()
+
+    def _check(self, ok: bool, field: str, advice: str) -> None:
+        if not ok:
+            raise RecipeError(f"recipe: {field} = {getattr(self, field)!r}: {advice}")
+
+    def _check_types(self) -> None:
+        for field, hint in get_type_hints(Recipe).items():
+            value = getattr(self, field)
+            if isinstance(value, tuple):
+                want = int if field == "milestones" else str
+                good = all(type(v) is want for v in value)
+            elif hint is float or hint == float | None:
+                number = type(value) in (int, float) and math.isfinite(value)
+                good = number or (value is None and hint is not float)
+            elif isinstance(hint, type):
+                good = type(value) is hint  # True is no number here
+            else:
+                good = value is None or type(value) in hint.__args__
+            name = getattr(hint, "__name__", str(hint))
+            self._check(good, field, f"expected {name}")
+
+    def _check_combinations(self) -> None:
+        preset = PRESETS[self.model]
+        is_variable = preset.is_variable_rate
         if is_variable == (self.lmbda is not None):
             raise RecipeError(
                 f"recipe: model {self.model!r} "
                 + ("draws its lmbda per image; remove lmbda" if is_variable else "needs a lmbda")
             )
-        for field in ("steps", "batch_size", "lr", "clip_norm", "log_every", "save_every"):
-            if getattr(self, field) <= 0:
-                raise RecipeError(f"recipe: {field} = {getattr(self, field)} must be positive")
+        if self.distortion == "ms-ssim":
+            self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
+        if self.pca_start:
+            self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
+            self._check(not preset.batch_norm, "pca_start", "it needs a model without BatchNorm")
+        if self.schedule == "multistep":
+            self._check(bool(self.milestones), "milestones", "multistep needs some")
+        if self.routing == "aux":
+            self._check(preset.experts > 1, "routing", "the model has no experts to balance")
+        if self.routing == "bias":
+            self._check(preset.top_k > 0, "routing", "the bias selects experts: it needs top_k > 0")
 
     def to_dict(self) -> dict:
         """Plain values; the state to continue from keeps them all."""
@@ -68,14 +142,38 @@ class Recipe:
 
     def settings(self) -> dict:
         """What others need to know of it: everything but this machine's paths."""
-        return {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
+        values = {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
+        return values | {"start": self.start and Path(self.start).name}
+
+    def check_continues(self, old: dict, where: Path) -> None:
+        """Raise unless a run by the recipe ``old`` may go on by this one.
+
+        Raises:
+            RecipeError: naming all fields that differ and may not.
+        """
+        mine, default = self.to_dict(), {f.name: f.default for f in fields(Recipe)}
+        differing = [
+            f"{k} (was {old.get(k, default[k])!r}, is {mine[k]!r})"
+            for k in mine
+            if k not in FREE and _plain(old.get(k, default[k])) != _plain(mine[k])
+        ]
+        if differing:
+            raise RecipeError(
+                f"{where} holds a run with other settings: {', '.join(differing)}; "
+                "set them back, or choose another `out` for a new run"
+            )
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; paths in it are taken relative to the file.
 
     Raises:
-        RecipeError: if the file is missing, is no TOML, or has unknown or missing keys.
+        RecipeError: if the file is missing, is no TOML, has unknown or missing keys, or values
+            of the wrong type or out of range.
     """
     path = Path(path)
     try:
@@ -97,4 +195,6 @@ def load_recipe(path: str | Path) -> Recipe:
     for field in ("data", "validation"):
         object.__setattr__(recipe, field, tuple(resolve(name) for name in getattr(recipe, field)))
     object.__setattr__(recipe, "out", resolve(recipe.out))
+    if recipe.start:
+        object.__setattr__(recipe, "start", resolve(recipe.start))
     return recipe

@@ -1,61 +1,113 @@
-"""The training loop: one recipe in, checkpoints and a log out; a killed run resumes exactly."""
+"""One run's state and its step: forward, backward, update; the same on one process or many."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import json
 import math
-import time
+from collections import defaultdict
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
-from dictco_lib.checkpoints import save_checkpoint
-from dictco_lib.config import LMBDAS, PRESETS
+from dictco_lib.checkpoints import load_checkpoint, save_checkpoint
+from dictco_lib.config import PRESETS
+from dictco_lib.entropy.noise import share_noise
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.training.data import Photos, batch, to_tensor
-from dictco_lib.training.loss import rate_distortion
+from dictco_lib.training.clock import Clock
+from dictco_lib.training.data import Batches, Share, uniforms
+from dictco_lib.training.loss import LossOf, rate_distortion, trade_off
 from dictco_lib.training.recipe import Recipe
+from dictco_lib.training.routing import named_statistics, update_selection_bias
 from dictco_lib.training.start import pca_start
 
 VALIDATION_QUALITIES = (0.0, 50.0, 100.0)
-VALIDATION_CROP = 256
 
 
 class Trainer:
-    """Holds everything a run consists of, so that it can be saved and continued.
+    """Everything a run consists of, so that it can be saved and continued.
+
+    The step number decides the data, the noise and the learning rates: it is all that a
+    checkpoint holds of random numbers and of the position in the data.
 
     Args:
         recipe: what to train, on what, and how.
-        device: where.
+        device: ``"cpu"``, or None for what `accelerate` finds.
     """
 
-    def __init__(self, recipe: Recipe, device: str | torch.device = "cpu") -> None:
+    def __init__(self, recipe: Recipe, device: str | None = None) -> None:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.recipe = recipe
-        self.device = torch.device(device)
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+        self.device = self.accelerator.device
         self.out = Path(recipe.out)
-        self.photos = Photos(recipe.data, recipe.cache_mb)
+        self.share = self._own_share()
+        self.batches = Batches(
+            recipe.data, self.share, crop=recipe.crop, scale=recipe.scale, seed=recipe.seed,
+            cache_mb=recipe.cache_mb // max(1, recipe.workers),
+        )  # fmt: skip
         self.step = 0
         self.seconds = 0.0  # of training, over all resumed parts
+        self.best = math.inf  # validation loss of best.safetensors
+        self.window: list[dict[str, float]] = []  # steps since the last line of the log
+        self.clock = Clock(self.device)
         torch.manual_seed(recipe.seed)
         self.model = DictionaryCodec(PRESETS[recipe.model])
-        if recipe.pca_start and not self.state_path.exists():
-            x, _ = batch(self.photos, 0, size=256, crop=128, seed=recipe.seed)
-            pca_start(self.model, x)
-        self.model.to(self.device, memory_format=torch.channels_last)
+        if not self.state_path.exists():
+            self._begin()
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.layout = layout
+        self.model.to(self.device, memory_format=layout)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        groups = parameter_groups(self.model, recipe)
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.lr)
+        self._prepare()
+
+    def _own_share(self) -> Share:
+        r, processes = self.recipe, self.accelerator.num_processes
+        if r.batch_size % (processes * r.accumulate):
+            raise RecipeError(
+                f"a batch of {r.batch_size} images cannot be shared evenly by {processes} "
+                f"processes with accumulate = {r.accumulate}; change one of them"
+            )
+        return Share(r.batch_size, self.accelerator.process_index, processes, r.accumulate)
+
+    def _begin(self) -> None:
+        r = self.recipe
+        if r.pca_start:
+            x, _ = Batches(r.data, Share(256), crop=128, seed=r.seed, cache_mb=1)[0]
+            pca_start(self.model, x)
+        if r.start:
+            begun = load_checkpoint(r.start)
+            if begun.config != PRESETS[r.model]:
+                raise RecipeError(
+                    f"start = {r.start} holds a {begun.config.name!r} of another shape than the "
+                    f"preset {r.model!r}; give a checkpoint of that preset"
+                )
+            self.model.load_state_dict(begun.state_dict())
+
+    def _prepare(self) -> None:
+        r = self.recipe
+        groups = parameter_groups(self.model, r)
+        self.optimizer = torch.optim.Adam(groups, lr=r.lr)
         self.weights = [p for group in groups for p in group["params"]]
         quantiles = self.model.latent_codec.entropy_bottleneck.quantiles
-        self.aux_optimizer = torch.optim.Adam([quantiles], lr=recipe.aux_lr)
+        self.aux_optimizer = torch.optim.Adam([quantiles], lr=r.aux_lr)
+        config = self.model.config
+        self.load = torch.full(
+            (len(config.groups), max(1, config.experts)), 1 / max(1, config.experts)
+        ).to(self.device)
+        if r.precision == "bf16":
+            self.model.transform_dtype = torch.bfloat16
+        if r.compile:
+            self.model.g_a.compile()
+            self.model.g_s.compile()
+        self.loss = self.accelerator.prepare_model(LossOf(self.model, r).train())
+        self.model.train()
 
     @property
     def state_path(self) -> Path:
@@ -63,57 +115,108 @@ class Trainer:
         return self.out / "state.pt"
 
     def schedule(self, step: int) -> float:
-        """Factor on every learning rate: linear warm-up, then half a cosine to ``final``."""
+        """Factor on every learning rate at a step: linear warm-up, then the schedule's."""
         r = self.recipe
         if step < r.warmup:
             return (step + 1) / r.warmup
-        part = (step - r.warmup) / max(1, r.steps - r.warmup)
+        if r.schedule == "multistep":
+            return r.decay ** sum(step >= milestone for milestone in r.milestones)
+        part = min(1.0, (step - r.warmup) / max(1, r.steps - r.warmup))
         return r.final + (1 - r.final) * 0.5 * (1 + math.cos(math.pi * part))
 
-    def train_step(self) -> dict[str, float]:
-        """One batch forward, backward and update; returns what to log."""
-        r = self.recipe
-        x, uniform = batch(self.photos, self.step, size=r.batch_size, crop=r.crop, seed=r.seed)
-        x = x.to(self.device, memory_format=torch.channels_last)
-        quality, lmbda = self.draw(uniform)
-        # The noise of each step has a seed of its own: a resumed run draws the same.
-        torch.manual_seed(r.seed * 2**32 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * self.schedule(self.step)
-        out = self.model(x, quality)
-        terms = rate_distortion(out, x, lmbda)
-        weight = (lmbda / LMBDAS[len(LMBDAS) // 2]) ** -r.balance
-        loss = (weight * terms["loss"]).mean()
-        if not bool(loss.isfinite()):
-            raise RecipeError(
-                f"loss is {loss.item()} at step {self.step}; lower lr or clip_norm in the recipe "
-                f"and resume from {self.state_path}"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.weights, r.clip_norm)
-        self.optimizer.step()
-        aux = self.model.aux_loss()
-        self.aux_optimizer.zero_grad(set_to_none=True)
-        aux.backward()
-        self.aux_optimizer.step()
-        self.update_ema()
-        self.step += 1
-        means = {name: value.mean().item() for name, value in terms.items()}
-        return means | {
-            "aux": aux.item(),
-            "grad_norm": norm.item(),
-            "lr": self.recipe.lr * self.schedule(self.step - 1),
-        }
-
-    def draw(self, uniform: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Quality and lmbda of each image, from uniform numbers."""
-        config = self.model.config
+    def draw(self, step: int) -> tuple[Tensor | None, Tensor]:
+        """Quality and lmbda of each of this process's images at a step."""
+        r, config = self.recipe, self.model.config
+        u = uniforms(step, size=r.batch_size, seed=r.seed)[self.share.indices()]
         if not config.is_variable_rate:
-            return None, torch.full_like(uniform, self.recipe.lmbda).to(self.device)
-        quality = 100 * uniform
-        lmbda = torch.tensor([config.lmbda(q) for q in quality.tolist()])
+            return None, torch.full_like(u, r.lmbda).to(self.device)
+        quality = 100 * u
+        lmbda = torch.tensor([trade_off(config, q, r.distortion) for q in quality.tolist()])
         return quality.to(self.device), lmbda.to(self.device)
+
+    def train_step(self, x: Tensor) -> dict[str, float]:
+        """Forward, backward and update.
+
+        Args:
+            x: this process's images of the current step, shape (b, 3, H, W).
+
+        Returns:
+            What to log: means over the whole batch, of all processes.
+
+        Raises:
+            RecipeError: if the loss or the gradient is not finite; the batch is saved, the
+                weights are left as they were.
+        """
+        r = self.recipe
+        self.optimizer.zero_grad(set_to_none=True)
+        self.aux_optimizer.zero_grad(set_to_none=True)
+        quality, lmbda = self.draw(self.step)
+        values = self._backward(x, quality, lmbda)
+        with self.clock("backward"):
+            norm = nn.utils.clip_grad_norm_(self.weights, r.clip_norm)
+            if not all(map(math.isfinite, (*values.values(), float(norm)))):
+                self._stop(x, quality, lmbda, values | {"grad_norm": float(norm)})
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * self.schedule(self.step)
+            self.optimizer.step()
+            self.aux_optimizer.step()
+            if r.routing == "bias":
+                update_selection_bias(self.model, self.load, r.routing_weight)
+            self.update_ema()
+        self.step += 1
+        return values | {"grad_norm": float(norm), "lr": r.lr * self.schedule(self.step - 1)}
+
+    def _backward(self, x: Tensor, quality: Tensor | None, lmbda: Tensor) -> dict[str, float]:
+        """Gradients of the whole batch, in `accumulate` parts; returns its mean terms."""
+        r = self.recipe
+        n = len(x) // r.accumulate
+        sums: dict[str, Tensor] = defaultdict(float)
+        for a in range(r.accumulate):
+            own = slice(a * n, (a + 1) * n)
+            # Every step has a seed of its own: whoever shares the batch, and whoever resumes,
+            # draws the same noise.
+            torch.manual_seed(r.seed * 2**32 + self.step)
+            part = a * self.share.processes + self.share.rank
+            share_noise(self.model, part, r.accumulate * self.share.processes)
+            is_last = a == r.accumulate - 1
+            alone = self.accelerator.no_sync(self.loss)  # gradients are exchanged once, at last
+            with contextlib.nullcontext() if is_last else alone:
+                with self.clock("forward"):
+                    part_x = x[own].to(self.device, memory_format=self.layout)
+                    q = None if quality is None else quality[own]
+                    loss, means, routing = self.loss(part_x, q, lmbda[own], self.load)
+                with self.clock("backward"):
+                    self.accelerator.backward(loss / r.accumulate)
+            for name, value in (means | {"routing": routing}).items():
+                sums[name] = sums[name] + value / r.accumulate
+        return self._reduced(sums)
+
+    def _reduced(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Means over the processes, all in one message."""
+        routing = sums.pop("routing")
+        flat = torch.cat([torch.stack(list(sums.values())), routing.flatten()])
+        if self.share.processes > 1:
+            flat = self.accelerator.reduce(flat, "mean")
+        routing = flat[len(sums) :].view_as(routing)
+        self.load = routing[:, :-1]
+        values = dict(zip(sums, flat.tolist(), strict=False))
+        if self.model.config.experts > 1:
+            values |= named_statistics(routing)
+        return values
+
+    def _stop(self, x: Tensor, quality: Tensor | None, lmbda: Tensor, values: dict) -> None:
+        rank = f"_{self.share.rank}" if self.share.processes > 1 else ""
+        path = self.out / f"bad_batch{rank}.pt"
+        bad = {"step": self.step, "x": x, "quality": quality, "lmbda": lmbda, "values": values}
+        bad["model"] = self.model.state_dict()
+        with atomic_path(path) as temporary:
+            torch.save(bad, temporary)
+        what = [name for name, value in values.items() if not math.isfinite(value)]
+        raise RecipeError(
+            f"{', '.join(what)} not finite at step {self.step}; the batch and the weights are in "
+            f"{path}; lower lr, transform_lr or clip_norm in the recipe and start it again: it "
+            f"goes on from {self.state_path}"
+        )
 
     @torch.no_grad()
     def update_ema(self) -> None:
@@ -126,27 +229,44 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, pictures: list[Tensor]) -> dict[str, float]:
-        """Estimated bpp and PSNR of the averaged weights, at several qualities."""
+        """Estimated bpp and quality of the averaged weights, at several qualities.
+
+        ``loss`` is the geometric mean over the qualities, so that all rates count alike.
+        """
+        config, r = self.model.config, self.recipe
+        qualities = VALIDATION_QUALITIES if config.is_variable_rate else (None,)
+        rows = []
+        for i in range(self.share.rank, len(pictures), self.share.processes):
+            x = pictures[i].to(self.device)
+            for q in qualities:
+                lmbda = r.lmbda if q is None else trade_off(config, q, r.distortion)
+                distortion = r.distortion if min(x.shape[2:]) > 160 else "mse"
+                terms = rate_distortion(self.ema(x, q), x, torch.tensor([lmbda]).to(x), distortion)
+                rows.append((i, q, {k: v.item() for k, v in terms.items()}))
+        if self.share.processes > 1:
+            rows = sorted(gather_object(rows), key=lambda row: row[0])
         result: dict[str, float] = {}
-        config = self.model.config
-        for q in VALIDATION_QUALITIES if config.is_variable_rate else (None,):
+        for q in qualities:
             tag = "" if q is None else f"@{q:g}"
-            lmbda = self.recipe.lmbda if q is None else config.lmbda(q)
-            rows = []
-            for x in pictures:
-                x = x.to(self.device)
-                terms = rate_distortion(self.ema(x, q), x, torch.tensor([lmbda]).to(x))
-                rows.append({k: v.mean().item() for k, v in terms.items()})
-            for key in ("loss", "bpp", "psnr"):
-                result[f"{key}{tag}"] = sum(row[key] for row in rows) / len(rows)
-        return result
+            mine = [terms for _, quality, terms in rows if quality == q]
+            for key in ("loss", "bpp", "psnr", "ms_ssim"):
+                if key in mine[0]:
+                    result[f"{key}{tag}"] = sum(terms[key] for terms in mine) / len(mine)
+        losses = [value for key, value in result.items() if key.startswith("loss")]
+        return result | {"loss": math.exp(sum(map(math.log, losses)) / len(losses))}
 
     def save(self) -> None:
-        """Write the state to continue from, and the averaged weights to use."""
+        """Write the averaged weights to use, then the state to continue from."""
+        if not self.accelerator.is_main_process:
+            return
+        self.save_weights("last")
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "best": self.best,
+            "window": self.window,
             "recipe": self.recipe.to_dict(),
+            "load": self.load,
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -154,109 +274,62 @@ class Trainer:
         }
         with atomic_path(self.state_path) as temporary:
             torch.save(state, temporary)
+
+    def save_weights(self, name: str) -> None:
+        """Write the averaged weights as a checkpoint: ``last`` or ``best``."""
         self.ema.update()
         info = {
             "recipe": self.recipe.settings(),
             "steps": self.step,
             "seconds": round(self.seconds),
         }
-        save_checkpoint(self.ema, self.out / "last.safetensors", info=info)
+        save_checkpoint(self.ema, self.out / f"{name}.safetensors", info=info)
 
     def resume(self) -> bool:
-        """Continue from the saved state, if there is one."""
+        """Continue from the saved state, if there is one.
+
+        Raises:
+            RecipeError: if the state is damaged, or of a run with other settings.
+        """
         if not self.state_path.exists():
             return False
-        state = torch.load(self.state_path, map_location=self.device, weights_only=True)
-        if state["recipe"]["model"] != self.recipe.model:
+        try:
+            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
+            self.recipe.check_continues(state["recipe"], self.state_path)
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            for name in ("optimizer", "aux_optimizer"):
+                self._load_optimizer(getattr(self, name), state[name])
+            self.load = state["load"].to(self.device)
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.best, self.window = state["best"], state["window"]
+        except RecipeError:
+            raise
+        except Exception as error:  # a damaged pickle raises nearly anything
             raise RecipeError(
-                f"{self.state_path} holds a run of {state['recipe']['model']!r}, the recipe wants "
-                f"{self.recipe.model!r}; choose another `out`"
-            )
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.aux_optimizer.load_state_dict(state["aux_optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+                f"{self.state_path} cannot be read ({type(error).__name__}: {error}); it is "
+                "damaged or from another version: remove it to start again"
+            ) from None
         return True
+
+    @staticmethod
+    def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+        rates = [(group["lr"], group.get("peak_lr")) for group in optimizer.param_groups]
+        optimizer.load_state_dict(state)
+        for group, (lr, peak_lr) in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr  # the recipe's: it may have been lowered
+            if peak_lr is not None:
+                group["peak_lr"] = peak_lr
 
 
 def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:
     """Transforms, entropy model and factorised prior, each with its peak learning rate."""
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[str, list[nn.Parameter]] = {"transform_lr": [], "lr": [], "prior_lr": []}
     for name, parameter in model.named_parameters():
         if name.endswith("quantiles"):
             continue
         if "entropy_bottleneck" in name:
-            lr = recipe.prior_lr
+            groups["prior_lr"].append(parameter)
         else:
-            lr = recipe.transform_lr if name.startswith(("g_a.", "g_s.")) else recipe.lr
-        groups.setdefault(lr, []).append(parameter)
-    return [{"params": params, "peak_lr": lr} for lr, params in groups.items()]
-
-
-def validation_crops(sources: tuple[str, ...], size: int = VALIDATION_CROP) -> list[Tensor]:
-    """Centre crops of the validation pictures, each (1, 3, size, size)."""
-    if not sources:
-        return []
-    photos = Photos(sources)
-    crops = []
-    for i in range(len(photos)):
-        pixels = photos.read(i)
-        if pixels is None:
-            continue
-        top, left = ((side - size) // 2 for side in pixels.shape[:2])
-        crops.append(to_tensor(pixels[top : top + size, left : left + size])[None])
-    return crops
-
-
-def train(recipe: Recipe, device: str | torch.device = "cpu", *, progress: bool = True) -> Trainer:
-    """Run a recipe to its end, continuing an earlier part if its state is there.
-
-    The log is one JSON object per line in ``out/log.jsonl``; the same numbers go to TensorBoard.
-    """
-    trainer = Trainer(recipe, device)
-    is_resumed = trainer.resume()
-    trainer.model.train()
-    trainer.out.mkdir(parents=True, exist_ok=True)
-    crops = validation_crops(recipe.validation)
-    log_path = trainer.out / "log.jsonl"
-    _trim_log(log_path, trainer.step if is_resumed else 0)
-    writer = SummaryWriter(str(trainer.out / "tensorboard"), purge_step=trainer.step)
-    bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not progress, unit="step")
-    window: list[dict[str, float]] = []
-    tick = time.perf_counter()
-
-    def record(kind: str, values: dict[str, float]) -> None:
-        entry = {"kind": kind, "step": trainer.step, "seconds": round(trainer.seconds, 1), **values}
-        with log_path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        for key, value in values.items():
-            writer.add_scalar(f"{kind}/{key}", value, trainer.step)
-
-    while trainer.step < recipe.steps:
-        window.append(trainer.train_step())
-        now = time.perf_counter()
-        trainer.seconds, tick = trainer.seconds + now - tick, now
-        bar.update()
-        is_last = trainer.step == recipe.steps
-        if trainer.step % recipe.log_every == 0 or is_last:
-            means = {k: sum(w[k] for w in window) / len(window) for k in window[0]}
-            record("train", means)
-            bar.set_postfix(loss=f"{means['loss']:.3f}", psnr=f"{means['psnr']:.2f}")
-            window = []
-        if crops and (trainer.step % recipe.validate_every == 0 or is_last):
-            record("validation", trainer.validate(crops))
-        if trainer.step % recipe.save_every == 0 or is_last:
-            trainer.save()
-    writer.close()
-    bar.close()
-    return trainer
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Drop entries past the step a run continues from: they will be written again."""
-    if not path.exists():
-        return
-    lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in lines))
+            groups["transform_lr" if name.startswith(("g_a.", "g_s.")) else "lr"].append(parameter)
+    return [{"params": v, "peak_lr": getattr(recipe, key)} for key, v in groups.items()]
