@@ -102,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
+    sub = command(
+        "anchors", commands.anchors, "measure classical codecs on a folder of pictures",
+        "photos/ --out build/anchors --workers 4", "photos/ --codecs jpeg avif_444_psnr",
+    )  # fmt: skip
+    sub.add_argument("folder", metavar="FOLDER", help="folder of pictures")
+    sub.add_argument(
+        "--codecs", nargs="+", metavar="C",
+        help="jpeg webp avif jpeg2000 jxl heic, or single variants; default: all that run here",
+    )  # fmt: skip
+    sub.add_argument("--out", metavar="DIR", help="write one report a codec, as evaluate does")
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default 1")
+
     curve = "a report (.json), or published:NAME"
     sub = command(
         "bdrate", commands.bdrate, "average rate difference between RD curves",
@@ -130,6 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"))
     sub.add_argument("--repeats", type=int, default=5)
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
+
+    sub = command(
+        "data", commands.data, "list, fetch and check public sets of photographs",
+        "list", "kodak --to build/data/kodak", "kodak --to my_kodak --check",
+    )  # fmt: skip
+    sub.add_argument("set", metavar="SET", nargs="?", default="list", help="its name, or list")
+    sub.add_argument("--to", metavar="DIR", help="its folder; default build/data/SET")
+    sub.add_argument("--check", action="store_true", help="fetch nothing, only look")
 
     sub = command(
         "train", commands.train, "train a model by a recipe; a run that was stopped continues",

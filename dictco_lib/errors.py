@@ -42,6 +42,10 @@ class CurveError(DictcoError):
     """A rate-distortion curve is missing or damaged, or two of them cannot be compared."""
 
 
+class DatasetError(DictcoError):
+    """A public set cannot be fetched, or what lies in its folder is not the set."""
+
+
 class BitstreamError(DictcoError):
     """A compressed file cannot be decoded."""
 

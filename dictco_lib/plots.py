@@ -160,7 +160,7 @@ def rd_curves(
     unknown = itertools.cycle(_OTHER_STYLES)
     for name, (bpp, psnr) in curves.items():
         style = CODEC_STYLES.get(name) or next(unknown)
-        line = {"ls": "--", "lw": 1, "ms": 4} if name in published else {"lw": 1.8, "ms": 6}
+        line = {"ls": "--", "lw": 1, "ms": 5.5} if name in published else {"lw": 1.8, "ms": 6}
         axis.plot(bpp, psnr, label=name, **style, **line)
     if max_bpp is not None:
         seen = [q for xs, ys in curves.values() for x, q in zip(xs, ys, strict=True) if x < max_bpp]

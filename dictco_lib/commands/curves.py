@@ -1,4 +1,4 @@
-"""bdrate, plot: what is done with curves that were measured before."""
+"""anchors, bdrate, plot: curves of other codecs, and what is done with curves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections import Counter
 from pathlib import Path
 from statistics import mean
 
+from tqdm import tqdm
+
 from dictco_lib.commands.common import read_bytes
+from dictco_lib.errors import DictcoError
 
 
 def _warn(text: str) -> None:
@@ -18,6 +21,43 @@ def _warn(text: str) -> None:
 def _print_row(result, label: str) -> None:
     span = f"{result.low:.1f}-{result.high:.1f}"
     print(f"{result.rate:+8.2f} % {result.psnr:+7.2f} dB {span:>12}   {label}")
+
+
+def anchors(args: argparse.Namespace) -> None:
+    """Rate-distortion tables of classical codecs."""
+    from dictco_lib.evaluation import classical, rd
+    from dictco_lib.evaluation.anchors import anchors as measure
+
+    paths = rd.pictures_in(args.folder)
+    keys = []
+    for key in classical.select(args.codecs or list(classical.CODECS)):
+        if problem := classical.CODECS[key].problem():
+            _warn(f"{key} is left out: {problem}")
+        else:
+            keys.append(key)
+    if not keys:
+        raise DictcoError("none of these codecs runs here")
+    with tqdm(total=len(keys) * len(paths), unit="picture") as bar:
+        for key, report in measure(keys, paths, args.workers, bar.update):
+            bar.write(_table(key, report))
+            if args.out:
+                rd.save_report(report, Path(args.out) / f"{key}.json")
+    if args.out:
+        print(f"wrote {', '.join(f'{key}.json' for key in keys)} in {args.out}")
+
+
+def _table(key: str, report: dict) -> str:
+    results = report["results"]
+    options = ", ".join(f"{name}={value}" for name, value in report["settings"].items())
+    lines = [f"{key} ({report['name']}): {options}"]
+    lines.append(f"{'q':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8}")
+    similarities = results.get("ms-ssim-rgb", [None] * len(results["bpp"]))
+    for quality, bpp, psnr, similarity in zip(
+        results["quality"], results["bpp"], results["psnr-rgb"], similarities, strict=True
+    ):
+        ssim = "-" if similarity is None else f"{similarity:.4f}"
+        lines.append(f"{quality:8g} {bpp:8.4f} {psnr:8.3f} {ssim:>8}")
+    return "\n".join(lines)
 
 
 def bdrate(args: argparse.Namespace) -> None:

@@ -1,0 +1,38 @@
+"""data: public sets of photographs."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dictco_lib.errors import DatasetError
+
+
+def data(args: argparse.Namespace) -> None:
+    """List public sets, fetch one, or check what lies in a folder."""
+    from dictco_lib import datasets
+
+    if args.set == "list":
+        for name, public in datasets.public_sets().items():
+            print(f"{name:12} {public.bytes / 1e6:7.0f} MB  {public.what}")
+            print(f"{'':24}{public.page}; {public.terms}")
+            print(f"{'':24}SHA-256: {public.checksums}")
+        return
+    public = datasets.find_set(args.set)
+    folder = Path(args.to or Path("build", "data", public.name))
+    if not args.check:
+        with tqdm(total=public.bytes, unit="B", unit_scale=True, desc=public.name) as bar:
+            datasets.fetch(public, folder, bar.update)
+    states = datasets.check(public, folder)
+    counts = Counter(states.values())
+    print(f"{folder}: {counts['right']} of {len(states)} files are there and right")
+    bad = [f"{name} is {state}" for name, state in states.items() if state != "right"]
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise DatasetError(
+            f"{'; '.join(bad[:5])}{more}. `dictco data {public.name} --to {folder}` fetches them. "
+            + datasets.by_hand(public, folder)
+        )
