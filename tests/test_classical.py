@@ -69,6 +69,15 @@ def test_the_settings_reach_the_files(crop):
     assert tuned != default
 
 
+def test_a_plugin_cannot_write_into_the_settings(crop, monkeypatch):
+    def save(image, buffer, format, **options):  # as pillow-heif does
+        options["advanced"]["chroma"] = 444
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    CODECS["avif_444_psnr"].encode(crop, 30)
+    assert CODECS["avif_444_psnr"].settings["advanced"] == {"tune": "psnr"}
+
+
 def test_jpeg_of_size_finds_the_nearest_quality(crop):
     data, quality = jpeg_of_size(crop, 3000)
     others = [abs(len(jpeg(crop, q)) - 3000) for q in range(1, 96)]

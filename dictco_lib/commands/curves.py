@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,7 +21,8 @@ def _warn(text: str) -> None:
 
 def _print_row(result, label: str) -> None:
     span = f"{result.low:.1f}-{result.high:.1f}"
-    print(f"{result.rate:+8.2f} % {result.psnr:+7.2f} dB {span:>12}   {label}")
+    gain = "-" if math.isnan(result.psnr) else f"{result.psnr:+.2f} dB"
+    print(f"{result.rate:+8.2f} % {gain:>10} {span:>12}   {label}")
 
 
 def anchors(args: argparse.Namespace) -> None:

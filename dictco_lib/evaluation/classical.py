@@ -5,6 +5,7 @@ The settings aim at PSNR where a codec lets them, as learned codecs trained for 
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import io
@@ -50,8 +51,8 @@ class Codec:
     plugin: tuple[str, str] | None = None
 
     def options(self, quality: float) -> dict[str, object]:
-        """What is handed to Pillow's ``save``."""
-        return {self.dial.option: self.dial.value(quality), **self.settings}
+        """What is handed to Pillow's ``save``: a copy, for plugins write into it."""
+        return {self.dial.option: self.dial.value(quality), **copy.deepcopy(self.settings)}
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
         """The file of a picture, (H, W, 3) uint8, without metadata.
