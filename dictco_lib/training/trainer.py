@@ -93,10 +93,10 @@ class Trainer:
     def _prepare(self) -> None:
         r = self.recipe
         groups = parameter_groups(self.model, r)
-        self.optimizer = torch.optim.Adam(groups, lr=r.lr)
+        self.optimizer = torch.optim.Adam(groups, lr=r.lr, fused=True)
         self.weights = [p for group in groups for p in group["params"]]
         quantiles = self.model.latent_codec.entropy_bottleneck.quantiles
-        self.aux_optimizer = torch.optim.Adam([quantiles], lr=r.aux_lr)
+        self.aux_optimizer = torch.optim.Adam([quantiles], lr=r.aux_lr, fused=True)
         config = self.model.config
         self.load = torch.full(
             (len(config.groups), max(1, config.experts)), 1 / max(1, config.experts)
