@@ -200,3 +200,58 @@ def training_log(rows: Sequence[dict], window: int = 10) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
+
+
+def live_training(
+    rows: Sequence[dict], original: np.ndarray, first: np.ndarray, now: np.ndarray
+) -> Figure:
+    """A run so far: its loss, and what it makes of one picture, at first and now.
+
+    Args:
+        rows: entries of its log, the first one from before its first step.
+        original: (H, W, 3) uint8.
+        first: the same picture from the untrained model.
+        now: the same picture from the model as it is.
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), width_ratios=(1.5, 1, 1, 1))
+    train = [row for row in rows if row["kind"] == "train"]
+    axes[0].plot([r["step"] for r in train], [r["loss"] for r in train], "o-", color=BLUE, ms=3)
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
+    axes[0].set_xlabel("step")
+    axes[0].set_ylabel("loss")
+    titles = ("original", "before the first step", f"after step {rows[-1]['step']}")
+    for axis, picture, title in zip(axes[1:], (original, first, now), titles, strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    return figure
+
+
+def router_health(rows: Sequence[dict]) -> Figure:
+    """Load of the experts of each slice over a run, and how undecided their routers are.
+
+    Args:
+        rows: entries of a training log, with ``load/slice/expert`` and ``gate_entropy/slice``.
+    """
+    train = [row for row in rows if "gate_entropy/0" in row]
+    slices = sum(key.startswith("gate_entropy/") for key in train[0])
+    experts = sum(key.startswith("load/0/") for key in train[0])
+    steps = [row["step"] for row in train]
+    figure, axes = plt.subplots(1, slices + 1, figsize=(13, 3), width_ratios=[1] * slices + [1.6])
+    colors = list(itertools.islice(itertools.cycle((BLUE, ORANGE, GREEN, PURPLE)), experts))
+    for k, axis in enumerate(axes[:-1]):
+        loads = [[row[f"load/{k}/{e}"] for row in train] for e in range(experts)]
+        axis.stackplot(steps, loads, colors=colors, alpha=0.85)
+        axis.set(title=f"slice {k}", ylim=(0, 1), xlim=(steps[0], steps[-1]), xlabel="step")
+        axis.tick_params(labelleft=k == 0)
+    axes[0].set_ylabel("share of each expert")
+    for k in range(slices):
+        entropy = [row[f"gate_entropy/{k}"] for row in train]
+        axes[-1].plot(steps, entropy, label=f"slice {k}", color=plt.cm.cividis(k / slices))
+    axes[-1].axhline(np.log2(experts), color=BLACK, ls=":", lw=1)
+    axes[-1].set(title="how undecided the routers are", xlabel="step", ylabel="entropy (bits)")
+    axes[-1].set_ylim(0, 1.1 * np.log2(experts))
+    axes[-1].legend(fontsize=8, ncols=2, frameon=False)
+    return figure

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 
 import ipywidgets as w
+import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from IPython.display import display
 
+from dictco_lib import plots
 from dictco_lib.coding import decode, encode
 from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.images import to_uint8
 from dictco_lib.models import DictionaryCodec
 
 
@@ -44,3 +49,39 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
     slider.observe(show, "value")
     show()
     return w.VBox([slider, label, picture])
+
+
+class TrainingView:
+    """A picture of a run that redraws itself with every entry of the log.
+
+    Hand it to :func:`dictco_lib.training.loop.train` as the listener.
+
+    Args:
+        pixels: what to reconstruct, (H, W, 3) uint8.
+        quality: at which quality; ignored by a fixed-rate model.
+    """
+
+    def __init__(self, pixels: np.ndarray, quality: float = 50) -> None:
+        self.pixels = pixels
+        self.quality = quality
+        self.rows: list[dict] = []
+        self._first: np.ndarray | None = None
+        self._handle = None
+
+    def __call__(self, trainer, entry: dict) -> None:
+        """Draw the run anew."""
+        self.rows.append(entry)
+        now = self._reconstruct(trainer.ema)
+        if self._handle is None:
+            self._first = now
+            self._handle = display(w.HTML("training &hellip;"), display_id=True)
+        figure = plots.live_training(self.rows, self.pixels, self._first, now)
+        self._handle.update(figure)
+        plt.close(figure)
+
+    @torch.no_grad()
+    def _reconstruct(self, model: DictionaryCodec) -> np.ndarray:
+        x = torch.from_numpy(self.pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        x = x.to(next(model.parameters()).device)
+        quality = self.quality if model.config.is_variable_rate else None
+        return to_uint8(model(x, quality)["x_hat"][0].cpu())

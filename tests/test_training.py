@@ -343,7 +343,8 @@ def test_throughput_and_its_parts_are_logged(recipe):
 def test_a_listener_hears_every_entry(recipe):
     heard = []
     train(recipe, "cpu", progress=False, listener=lambda trainer, entry: heard.append(entry))
-    assert [entry["step"] for entry in heard] == [1, 2, 3, 4, 5, 6]
+    assert [entry["step"] for entry in heard] == [0, 1, 2, 3, 4, 5, 6]
+    assert heard[0]["kind"] == "start"
 
 
 def test_validation_crops_of_small_pictures_are_whole(tmp_path, photo):

@@ -22,7 +22,7 @@ from dictco_lib.training.trainer import Trainer
 log = logging.getLogger(__name__)
 VALIDATION_CROP = 256
 SHOWN = 4  # validation pictures in TensorBoard
-#: Called with the trainer and each new entry of the log.
+#: Called with the trainer and each new entry of the log; at first with one of kind "start".
 Listener = Callable[[Trainer, dict], None]
 
 
@@ -56,6 +56,8 @@ def train(
     crops = validation_crops(recipe.validation)
     journal = Journal(trainer, is_resumed, listener) if is_main else None
     bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not (progress and is_main))
+    if journal and listener:
+        listener(trainer, {"kind": "start", "step": trainer.step})
     damage: dict[str, str] = {}
     tick = time.perf_counter()
     batches = trainer.batches.from_step(trainer.step, recipe.steps, recipe.workers)
