@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from dictco_lib.checkpoints import (
 from dictco_lib.checkpoints.native import read_info
 from dictco_lib.config import NANO
 from dictco_lib.errors import CheckpointError
+from dictco_lib.models import DictionaryCodec
 
 
 @pytest.fixture
@@ -54,13 +56,20 @@ def test_tables_are_loaded_never_recomputed(nano, saved):
 
 def test_the_fingerprint_sees_every_weight_and_no_name(nano):
     import copy
-    from dataclasses import replace
 
     other = copy.deepcopy(nano)
     other.config = replace(NANO, name="mine")
     assert fingerprint(other) == fingerprint(nano)
     other.g_s[0].bias[0] += 1e-6
     assert fingerprint(other) != fingerprint(nano)
+
+
+def test_the_fingerprint_sees_the_running_statistics_of_batch_norm():
+    model = DictionaryCodec(replace(NANO, batch_norm=True)).eval()
+    before = fingerprint(model)
+    norm = next(part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    norm.train()(torch.rand(2, norm.num_features, 4, 4))
+    assert fingerprint(model) != before
 
 
 def test_exporting_twice_changes_nothing_more(saved, tmp_path):

@@ -37,7 +37,8 @@ def fingerprint(model: DictionaryCodec) -> bytes:
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
     state = _own_state(model)
-    key = tuple((v.data_ptr(), v._version, v.dtype) for v in state.values())
+    # BatchNorm moves its running statistics without a new version; its counter gets one.
+    key = tuple((v.data_ptr(), v._version, v.dtype) for v in model.state_dict().values())
     known = _fingerprints.get(model)
     if known is None or known[0] != key:
         config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
