@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,13 +26,16 @@ from dictco_lib.entropy.streams import LatentStreams
 from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
 from dictco_lib.images import Picture, pack_plane, read_picture, to_pil, unpack_plane
 from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
+from dictco_lib.tiles import (
+    LATENT_STRIDE,
+    TILE,
+    Box,
+    analyse,
+    synthesise,
+    tile_boxes,
+    tile_side,
+)
 
-LATENT_STRIDE = 16
-#: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
-TILE = 64
-MAX_TILE = 128  # bounds the memory that a file can ask for
-#: Latent samples of true surroundings that the transforms see around a tile, so that seams vanish.
-HALO = 8
 MAX_METADATA = 2**24
 
 
@@ -56,6 +58,23 @@ class Encoded:
     def bpp(self) -> float:
         """Bits of the file per pixel of the picture."""
         return 8 * len(self.data) / (self.width * self.height)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A picture after the analysis transform: all of a file that no quality changes.
+
+    ``y`` holds one latent (1, M, h, w) per box, together about 3 bytes per pixel for the model
+    that ships; ``extra`` the chunks beside the latent, ``seconds`` what the transform took.
+    """
+
+    picture: Picture
+    shape: tuple[int, int]
+    tile: int
+    boxes: list[Box]
+    y: list[Tensor]
+    extra: list[Chunk]
+    seconds: float
 
 
 @torch.no_grad()
@@ -82,43 +101,70 @@ def encode(
     Raises:
         ImageError, QualityError, NotUpdatedError: as their names say.
     """
-    picture = read_picture(image)
     if quality is None and model.config.is_variable_rate:
         quality = 50.0
-    if quality is not None:
-        quality = round(float(quality), 2)  # the file holds hundredths
-    start = time.perf_counter()
-    level = _level(model, quality)
+    _level(model, quality)  # a wrong quality is named before the work begins
+    return code_latent(model, to_latent(model, image, metadata, tile), quality, fast)[0]
+
+
+@torch.no_grad()
+def to_latent(
+    model: DictionaryCodec, image: object, metadata: bool = False, tile: int = TILE
+) -> Latent:
+    """The first half of :func:`encode`, with its arguments: read, pad, analyse."""
+    model.check_eval()
+    picture = read_picture(image)
     if picture.size[0] * picture.size[1] > MAX_PIXELS or max(picture.size) > MAX_SIDE:
         raise ImageError(
             f"the picture has {picture.size[0]}x{picture.size[1]} pixels, a .dco file holds sides "
             f"up to {MAX_SIDE} and {MAX_PIXELS} pixels; cut it"
         )
+    start = time.perf_counter()
     x = pad_to_stride(picture.pixels[None])
     shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
-    tile = _tile_side(shape, tile)
-    streams, network = [], 0.0
-    for box in _tiles(shape, tile):
-        tick = time.perf_counter()
-        y = _analyse(model, x, box)
-        network += time.perf_counter() - tick
-        streams += model.latent_codec.compress(y, level, torch.float32 if fast else torch.float64)
+    tile = tile_side(shape, tile)
+    boxes = tile_boxes(shape, tile)
+    y = [analyse(model, x, box) for box in boxes]
+    seconds = time.perf_counter() - start
+    return Latent(picture, shape, tile, boxes, y, _extra_chunks(picture, metadata), seconds)
+
+
+@torch.no_grad()
+def code_latent(
+    model: DictionaryCodec, latent: Latent, quality: float | None, fast: bool = False
+) -> tuple[Encoded, Tensor]:
+    """The second half of :func:`encode`: one pass of the entropy model, and the file.
+
+    Returns:
+        The file, and the y_hat that a decoder will have, shape (1, M, H, W).
+    """
+    start = time.perf_counter()
+    if quality is not None:
+        quality = round(float(quality), 2)  # the file holds hundredths
+    level = _level(model, quality)
+    dtype = torch.float32 if fast else torch.float64
+    y_hat = torch.empty(1, model.config.M, *latent.shape)
+    streams = []
+    for y, box in zip(latent.y, latent.boxes, strict=True):
+        part, y_hat[_inside(box)] = model.latent_codec.compress_with_latent(y, level, dtype)
+        streams += part
+    width, height = latent.picture.size
     container = Container(
         fingerprint=fingerprint(model),
-        width=picture.size[0],
-        height=picture.size[1],
+        width=width,
+        height=height,
         quality=quality,
-        flags=_flags(picture, fast),
-        tile=tile,
-        chunks=_latent_chunks(streams) + _extra_chunks(picture, metadata),
+        flags=_flags(latent.picture, fast),
+        tile=latent.tile,
+        chunks=_latent_chunks(streams) + latent.extra,
     )
     data = pack(container)
     bits: dict[str, int] = {"header": 0}
     for chunk in container.chunks:
         bits[chunk.label] = bits.get(chunk.label, 0) + 8 * len(chunk.data)
     bits["header"] = 8 * len(data) - sum(bits.values())
-    seconds = {"network": network, "entropy coding": time.perf_counter() - start - network}
-    return Encoded(data, *picture.size, quality, bits, seconds)
+    seconds = {"network": latent.seconds, "entropy coding": time.perf_counter() - start}
+    return Encoded(data, width, height, quality, bits, seconds), y_hat
 
 
 def decode(
@@ -147,25 +193,23 @@ def decode_picture(
 ) -> tuple[Picture, dict[str, float]]:
     """Like :func:`decode`, but returns the float pixels and the seconds it took."""
     start = time.perf_counter()
+    model.check_eval()
     container = unpack(data, partial=partial)
     check_model(model, container)
     shape = tuple(
         -(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (container.height, container.width)
     )
-    boxes = list(_tiles(shape, container.tile))
+    boxes = tile_boxes(shape, container.tile)
     streams = _latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
     level = _level(model, container.quality)
     dtype = torch.float32 if container.flags & Flag.FAST else torch.float64
     y_hat = torch.empty(1, model.config.M, *shape)
     for box, stream in zip(boxes, streams, strict=True):
         top, left, bottom, right = box
-        part = model.latent_codec.decompress([stream], (bottom - top, right - left), level, dtype)
-        y_hat[:, :, top:bottom, left:right] = part.float().cpu()
+        size = (bottom - top, right - left)
+        y_hat[_inside(box)] = model.latent_codec.decompress([stream], size, level, dtype)
     middle = time.perf_counter()
-    x_hat = torch.empty(3, shape[0] * LATENT_STRIDE, shape[1] * LATENT_STRIDE)
-    for box in boxes:
-        top, left, bottom, right = (LATENT_STRIDE * v for v in box)
-        x_hat[:, top:bottom, left:right] = _synthesise(model, y_hat, box)
+    x_hat = synthesise(model, y_hat, boxes)
     picture = _picture(container, x_hat[:, : container.height, : container.width].clamp(0, 1))
     seconds = {"entropy coding": middle - start, "network": time.perf_counter() - middle}
     return picture, seconds
@@ -189,65 +233,10 @@ def _level(model: DictionaryCodec, quality: float | None) -> Tensor | None:
     return model.level(quality, torch.empty(1, dtype=torch.float64, device=weight.device))
 
 
-def _tile_side(shape: tuple[int, int], tile: int) -> int:
-    if not 0 < tile <= MAX_TILE or tile % 4:
-        raise ImageError(
-            f"tile side {tile} must be a multiple of 4 latent samples up to {MAX_TILE}"
-        )
-    return 0 if shape[0] * shape[1] <= tile * tile * 3 // 2 else tile
-
-
-def _tiles(shape: tuple[int, int], tile: int) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes (top, left, bottom, right) in latent samples, row by row."""
-    area = (min(tile, shape[0]) * min(tile, shape[1])) if tile else shape[0] * shape[1]
-    if tile % 4 or area > MAX_TILE * MAX_TILE * 3 // 2:
-        raise BadHeader(
-            f"tiles of {tile} latent samples in a latent of {shape[0]}x{shape[1]}: expected a "
-            f"multiple of 4 up to {MAX_TILE}; get the file again"
-        )
-    rows, cols = (range(0, side, tile or side) for side in shape)
-    for top in rows:
-        for left in cols:
-            yield (
-                top,
-                left,
-                min(top + (tile or shape[0]), shape[0]),
-                min(left + (tile or shape[1]), shape[1]),
-            )
-
-
-def _with_halo(
-    box: tuple[int, int, int, int], shape: tuple[int, int]
-) -> tuple[tuple[int, int, int, int], tuple[slice, slice]]:
-    """The box grown by the halo, and where the box lies in it."""
+def _inside(box: Box) -> tuple[slice, ...]:
+    """Where a tile lies in the latent of the whole picture."""
     top, left, bottom, right = box
-    outer_top, outer_left = max(0, top - HALO), max(0, left - HALO)
-    outer = (outer_top, outer_left, min(shape[0], bottom + HALO), min(shape[1], right + HALO))
-    inner = (
-        slice(top - outer_top, bottom - outer_top),
-        slice(left - outer_left, right - outer_left),
-    )
-    return outer, inner
-
-
-def _like_model(model: DictionaryCodec, x: Tensor) -> Tensor:
-    weight = next(model.g_a.parameters())
-    return x.to(weight.device, weight.dtype, memory_format=torch.channels_last)
-
-
-def _analyse(model: DictionaryCodec, x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
-    outer, inner = _with_halo(box, shape)
-    top, left, bottom, right = (LATENT_STRIDE * v for v in outer)
-    y = model.g_a(_like_model(model, x[:, :, top:bottom, left:right]))
-    return y[:, :, inner[0], inner[1]]
-
-
-def _synthesise(model: DictionaryCodec, y_hat: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    (top, left, bottom, right), inner = _with_halo(box, y_hat.shape[2:])
-    x_hat = model.g_s(_like_model(model, y_hat[:, :, top:bottom, left:right]))[0]
-    rows, cols = (slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in inner)
-    return x_hat[:, rows, cols].float().cpu()
+    return slice(None), slice(None), slice(top, bottom), slice(left, right)
 
 
 def _flags(picture: Picture, fast: bool) -> int:

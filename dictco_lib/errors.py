@@ -22,6 +22,14 @@ class QualityError(DictcoError):
     """A quality was asked for that the model cannot give."""
 
 
+class TargetError(DictcoError):
+    """No quality of the model gives the size, rate or PSNR that was asked for."""
+
+
+class OptionError(DictcoError):
+    """An option is out of range, contradicts another one, or would be ignored."""
+
+
 class ImageError(DictcoError):
     """A picture cannot be read, or holds something that would be lost in silence."""
 
@@ -32,6 +40,10 @@ class CheckpointError(DictcoError):
 
 class NotUpdatedError(DictcoError):
     """The integer frequency tables were not built yet; call ``model.update()``."""
+
+
+class TrainingModeError(DictcoError):
+    """A model in training mode was asked to code; call ``model.eval()``."""
 
 
 class RecipeError(DictcoError):

@@ -23,6 +23,7 @@ def _padding(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def _check(model: DictionaryCodec) -> None:
+    model.check_eval()
     if model.config.is_variable_rate:
         raise QualityError(
             f"model {model.config.name!r} is variable-rate, and a .bin file has no place for the "

@@ -25,6 +25,7 @@ from dictco_lib.errors import (
     NotUpdatedError,
     QualityError,
     ShapeError,
+    TrainingModeError,
     Truncated,
     WrongModel,
 )
@@ -62,6 +63,9 @@ def test_the_decoder_gets_exactly_what_the_encoder_had(nano, crops, size, qualit
     assert [s.slices for s in coded] == [s.slices for s in streams]
     got = nano.latent_codec.for_coding().decompress(coded, y.shape[2:], level.double())
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    again, y_hat = nano.latent_codec.compress_with_latent(y, level)
+    assert [s.slices for s in again] == [s.slices for s in streams]
+    torch.testing.assert_close(y_hat, want.float(), rtol=0, atol=0)
 
 
 def test_a_batch_of_three_qualities_is_exact(nano, crops):
@@ -204,7 +208,7 @@ def test_another_model_is_refused(nano, photo):
 def test_encoder_and_decoder_use_the_same_float64_level(nano, photo, monkeypatch):
     seen = []
     codec = type(nano.latent_codec)
-    for name, place in (("compress", 1), ("decompress", 2)):
+    for name, place in (("compress_with_latent", 1), ("decompress", 2)):
         original = getattr(codec, name)
 
         def spy(self, *args, original=original, place=place):
@@ -237,6 +241,24 @@ def test_missing_tables_and_wrong_qualities_are_named(nano, photo):
         encode(DictionaryCodec(NANO).eval(), photo, 50)
     with pytest.raises(QualityError):
         encode(nano, photo, 300)
+
+
+def test_a_model_in_training_mode_does_not_code(nano, photo):
+    import copy
+
+    data = encode(nano, photo, 50).data
+    model = copy.deepcopy(nano)
+    model.g_s.train()
+    with pytest.raises(TrainingModeError, match=r"g_s is in training mode.*model.eval\(\)"):
+        dictco_lib.decode(model, data)
+    with pytest.raises(TrainingModeError):
+        encode(model.train(), photo, 50)
+    fixed = DictionaryCodec(replace(NANO, lmbdas=()))
+    with pytest.raises(TrainingModeError):
+        encode_plain(fixed, photo)
+    with pytest.raises(TrainingModeError):
+        decode_plain(fixed, b"")
+    assert encode(model.eval(), photo, 50).data == data
 
 
 def test_broken_weights_are_named(nano, photo):

@@ -207,6 +207,13 @@ class LatentCodec(nn.Module):
         Raises:
             NotUpdatedError: if the tables are empty.
         """
+        return self.compress_with_latent(y, level, dtype)[0]
+
+    @torch.no_grad()
+    def compress_with_latent(
+        self, y: Tensor, level: Tensor | None, dtype: torch.dtype = torch.float64
+    ) -> tuple[list[LatentStreams], Tensor]:
+        """Like :meth:`compress`, but also returns the y_hat that :meth:`decompress` will give."""
         codec = self.for_coding(dtype)
         y = y.to(dtype)
         level = None if level is None else level.to(dtype)
@@ -220,8 +227,8 @@ class LatentCodec(nn.Module):
             out.z = self.z_tables.encode(flat, rows)
             out.sums.append(checksum(flat))
         coder = EncodingCoder(y.split(self.config.groups, dim=1), self.y_tables, streams)
-        codec.run_slices(codec.side(symbols + medians, level), coder)
-        return streams
+        trace = codec.run_slices(codec.side(symbols + medians, level), coder)
+        return streams, self._y_hat(codec, trace, level)
 
     @torch.no_grad()
     def decompress(
@@ -255,6 +262,10 @@ class LatentCodec(nn.Module):
         level = None if level is None else level.to(medians)
         coder = DecodingCoder(self.y_tables, streams)
         trace = codec.run_slices(codec.side(symbols + medians, level), coder)
+        return self._y_hat(codec, trace, level)
+
+    def _y_hat(self, codec: LatentCodec, trace: SliceTrace, level: Tensor | None) -> Tensor:
+        """What coding hands to the synthesis, in the precision of this codec."""
         y_hat = codec.unscale_y(torch.cat(trace.y_hat, dim=1), level)
         return y_hat.to(self.entropy_bottleneck.quantiles)
 

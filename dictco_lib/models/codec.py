@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig, preset
 from dictco_lib.entropy.hyperprior import LatentCodec
-from dictco_lib.errors import QualityError, ShapeError
+from dictco_lib.errors import QualityError, ShapeError, TrainingModeError
 from dictco_lib.models.transforms import Analysis, Synthesis
 
 #: Sides of the padded image are multiples of this: one sample of z.
@@ -100,6 +100,15 @@ class DictionaryCodec(nn.Module):
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise ShapeError(
                 f"got {x.dtype} for a model in {weight.dtype}; {want}, converted with .to(dtype)"
+            )
+
+    def check_eval(self) -> None:
+        """Raise TrainingModeError unless every part is in evaluation mode, as coding needs it."""
+        name = next((name for name, part in self.named_modules() if part.training), None)
+        if name is not None:
+            raise TrainingModeError(
+                f"{name or 'the model'} is in training mode, where BatchNorm depends on the batch "
+                "and no stream would decode to what was encoded; call model.eval() before coding"
             )
 
     def level(self, quality: float | Tensor | None, x: Tensor) -> Tensor | None:
