@@ -26,6 +26,7 @@ _WHERE = {
     "ModelConfig": "config",
     "decode": "coding",
     "encode": "coding",
+    "encode_to": "rate_control",
     "load": "checkpoints",
     "load_checkpoint": "checkpoints",
     "load_published": "checkpoints",

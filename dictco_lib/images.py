@@ -170,6 +170,12 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
+def eight_bit(picture: Picture) -> np.ndarray:
+    """The colours of a picture as they are shown, (H, W, 3) uint8; grey has three equal ones."""
+    x = picture.pixels.clamp(0, 1)
+    return to_uint8(x.mean(0).expand_as(x) if picture.is_grey else x)
+
+
 def to_uint8(x: Tensor) -> np.ndarray:
     """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
     return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

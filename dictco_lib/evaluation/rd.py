@@ -13,7 +13,7 @@ from dictco_lib.coding import decode_picture, encode
 from dictco_lib.errors import ImageError
 from dictco_lib.evaluation.metrics import ms_ssim, psnr
 from dictco_lib.files import write_atomic
-from dictco_lib.images import SUFFIXES, read_picture, to_uint8
+from dictco_lib.images import SUFFIXES, eight_bit, read_picture
 from dictco_lib.models import DictionaryCodec
 
 #: The qualities of the six lambda anchors.
@@ -44,7 +44,7 @@ def measure(model: DictionaryCodec, path: Path, quality: float | None) -> dict:
     middle = time.perf_counter()
     picture, seconds = decode_picture(model, encoded.data)
     end = time.perf_counter()
-    original, decoded = to_uint8(read_picture(path).pixels), to_uint8(picture.pixels)
+    original, decoded = eight_bit(read_picture(path)), eight_bit(picture)
     return {
         "image": path.name,
         "quality": quality,

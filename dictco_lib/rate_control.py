@@ -1,0 +1,194 @@
+"""Rate control: search the quality whose file has the size, the rate or the PSNR asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from dictco_lib.coding import Encoded, Latent, code_latent, to_latent
+from dictco_lib.errors import TargetError
+from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.images import eight_bit
+from dictco_lib.models import DictionaryCodec
+from dictco_lib.tiles import TILE, synthesise
+
+#: The most passes of the entropy model; two of them are kept for an error that names the range.
+MAX_PASSES = 12
+BEST = 10_000  # qualities are searched in hundredths, as a file holds them
+#: In dB: a decoder's float32 may round another way than the encoder's (about 1e-4 dB).
+PSNR_MARGIN = 1e-3
+
+
+@dataclass(frozen=True)
+class Controlled(Encoded):
+    """A file that meets a target, and what the search for it took.
+
+    ``passes`` counts the passes of the entropy model, ``psnr`` (dB) was measured if it was the
+    target; ``is_bound`` says that quality 0 or 100 was more, or less, than was needed.
+    """
+
+    passes: int
+    psnr: float | None
+    is_bound: bool
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A kind of target; any value from ``low`` to ``high`` meets it."""
+
+    kind: str
+    asked: float
+    low: float
+    high: float
+
+    def is_met(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def text(self, value: float) -> str:
+        """A value with its unit."""
+        form = {"bpp": "{:.4g} bpp", "max_bytes": "{:.0f} bytes", "min_psnr": "{:.3f} dB"}
+        return form[self.kind].format(value)
+
+    def curve(self, value: float) -> float:
+        """What is nearly linear in the quality: PSNR, and the logarithm of the rate."""
+        return value if self.kind == "min_psnr" else math.log(value)
+
+
+@torch.no_grad()
+def encode_to(
+    model: DictionaryCodec,
+    image: object,
+    *,
+    bpp: float | None = None,
+    max_bytes: int | None = None,
+    min_psnr: float | None = None,
+    metadata: bool = False,
+    fast: bool = False,
+    tile: int = TILE,
+) -> Controlled:
+    """Compress a picture to a size, a rate or a PSNR, whichever one is given.
+
+    The picture is analysed once; then every quality tried is one pass of the entropy model.
+
+    Args:
+        model: a variable-rate codec.
+        image: as for :func:`dictco_lib.coding.encode`, like the last three arguments.
+        bpp: bits of the file per pixel of the picture, met within 1 %.
+        max_bytes: never more than this, and at most 2 % less unless quality 100 takes less.
+        min_psnr: PSNR in dB of the decoded 8-bit picture, RGB; never less. At most 0.05 dB more
+            unless quality 0 gives more, or the picture is too small for steps that fine.
+        metadata: keep EXIF data too.
+        fast: code in float32.
+        tile: side of a tile in latent samples.
+
+    Raises:
+        TargetError: if the target is beyond what qualities 0 to 100 give, or falls between two
+            sizes that a small picture can have; if the model has one fixed rate; or if not
+            exactly one target is given.
+    """
+    target = _target(bpp, max_bytes, min_psnr)
+    if not model.config.is_variable_rate:
+        raise TargetError(
+            f"model {model.config.name!r} has one fixed rate, so {target.kind} cannot be chosen; "
+            "take a variable-rate model, or leave the target out"
+        )
+    search = _Search(model, to_latent(model, image, metadata, tile), fast, target)
+    quality = search.run()
+    is_bound = quality in (0, BEST) and not target.is_met(search.value(quality))
+    encoded, decibels = search.tried[quality]
+    return Controlled(**vars(encoded), passes=len(search.tried), psnr=decibels, is_bound=is_bound)
+
+
+def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) -> _Target:
+    given = {"bpp": bpp, "max_bytes": max_bytes, "min_psnr": min_psnr}
+    given = {kind: value for kind, value in given.items() if value is not None}
+    if len(given) != 1:
+        raise TargetError(
+            f"got {' and '.join(given) or 'no target'}; give exactly one of bpp, max_bytes and "
+            "min_psnr"
+        )
+    kind, asked = next(iter(given.items()))
+    if not (math.isfinite(asked) and asked > 0):
+        raise TargetError(f"{kind} is {asked}, expected a number above 0")
+    window = {
+        "bpp": (0.99 * asked, 1.01 * asked),
+        "max_bytes": (0.98 * asked, asked),
+        "min_psnr": (asked + PSNR_MARGIN, asked + 0.05),
+    }
+    return _Target(kind, asked, *window[kind])
+
+
+class _Search:
+    """Regula falsi over hundredths of quality; every pass is remembered in ``tried``."""
+
+    def __init__(self, model: DictionaryCodec, latent: Latent, fast: bool, target: _Target) -> None:
+        self.model, self.latent, self.fast, self.target = model, latent, fast, target
+        self.tried: dict[int, tuple[Encoded, float | None]] = {}  # files and their PSNR, if asked
+
+    def run(self) -> int:
+        """The quality that meets the target, in hundredths."""
+        target = self.target
+        below = above = None  # the tried qualities nearest to the window, on either side
+        at = BEST // 2
+        while len(self.tried) < MAX_PASSES - 2:
+            value = self.value(at)
+            if target.is_met(value):
+                return at
+            below, above = (at, above) if value < target.low else (below, at)
+            if below == BEST or above == 0 or (below is not None and above == below + 1):
+                break
+            at = self._between(below, above)
+        if target.kind == "min_psnr" and above is not None:
+            return above
+        if target.kind == "max_bytes" and below == BEST:
+            return below
+        raise self._error(below, above)
+
+    def value(self, quality: int) -> float:
+        """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
+        if quality not in self.tried:
+            encoded, y_hat = code_latent(self.model, self.latent, quality / 100, self.fast)
+            decibels = self._psnr(y_hat) if self.target.kind == "min_psnr" else None
+            self.tried[quality] = encoded, decibels
+        encoded, decibels = self.tried[quality]
+        if self.target.kind == "min_psnr":
+            return decibels
+        return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
+
+    def _psnr(self, y_hat: torch.Tensor) -> float:
+        original = self.latent.picture
+        width, height = original.size
+        x_hat = synthesise(self.model, y_hat, self.latent.boxes)[:, :height, :width]
+        return psnr(eight_bit(original), eight_bit(replace(original, pixels=x_hat)))
+
+    def _between(self, below: int | None, above: int | None) -> int:
+        """Where to look next: an end, or where a straight line meets the window's middle."""
+        if below is None or above is None:
+            return 0 if below is None else BEST
+        count = len(self.tried)
+        low, high = (self.target.curve(self.value(quality)) for quality in (below, above))
+        # The curve is smooth, so lines miss seldom; where sizes come in steps, halving is safe.
+        if math.isinf(high) or (count > 4 and count % 2):
+            return (below + above) // 2
+        middle = self.target.curve((self.target.low + self.target.high) / 2)
+        at = below + (above - below) * (middle - low) / (high - low)
+        return min(max(round(at), below + 1), above - 1)
+
+    def _error(self, below: int | None, above: int | None) -> TargetError:
+        target = self.target
+        ends = [target.text(self.value(quality)) for quality in (0, BEST)]
+        message = (
+            f"{target.kind} {target.asked:g} cannot be met: quality 0 gives {ends[0]}, quality "
+            f"100 gives {ends[1]}"
+        )
+        if below is None or above is None:
+            return TargetError(f"{message}; ask for something in between")
+        near = " and ".join(
+            f"{target.text(self.value(quality))} at quality {quality / 100:g}"
+            for quality in (below, above)
+        )
+        return TargetError(
+            f"{message}, and the nearest steps found are {near}; ask for one of them"
+        )
