@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Callable
 
 from dictco_lib import commands
 from dictco_lib.commands import DEFAULT_MODEL
-from dictco_lib.errors import DictcoError
+from dictco_lib.commands.common import explain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,11 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dictco: interrupted", file=sys.stderr)
         return 130
-    except (DictcoError, OSError) as error:
-        if args.debug:
-            traceback.print_exc()
-        else:
-            print(f"dictco: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        print(f"dictco: error: {explain(error, args.debug)}", file=sys.stderr)
         return 1
     return 0
 
@@ -64,14 +60,25 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(
         "compress", commands.compress, "compress a picture, or a folder of them, to .dco files",
-        "photo.jpg photo.dco", "photo.jpg small.dco --quality 10", "photos/ compressed/",
+        "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
+        "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/",
     )  # fmt: skip
     sub.add_argument("input", metavar="IN", help="a picture, or a folder of pictures")
     sub.add_argument(
         "output", metavar="OUT", help="the .dco file, or a folder; .bin for the plain format"
     )
-    sub.add_argument(
+    wish = sub.add_mutually_exclusive_group()
+    wish.add_argument(
         "--quality", type=float, metavar="Q", help="0 (small) to 100 (good); default 50"
+    )
+    wish.add_argument(
+        "--bpp", type=float, metavar="B", help="this many bits per pixel, within 1 %%"
+    )
+    wish.add_argument(
+        "--max-bytes", type=int, metavar="N", help="at most N bytes, and at most 2 %% less"
+    )
+    wish.add_argument(
+        "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
     )
     sub.add_argument("--metadata", action="store_true", help="keep EXIF data in the file")
     sub.add_argument(

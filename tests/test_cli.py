@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
+from dictco_lib.config import NANO
 from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.models import DictionaryCodec
 
 
 @pytest.fixture
@@ -62,6 +65,90 @@ def test_one_bad_file_does_not_stop_a_folder(capsys, folder, tmp_path):
     assert status == 1
     assert "1 of 3 files failed: broken.png" in err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.dco", "two.dco"]
+
+
+@pytest.mark.parametrize("option", [("--bpp", 0.8), ("--max-bytes", 8000), ("--min-psnr", 30)])
+def test_targets_are_met_and_reported(capsys, folder, photo, tmp_path, option):
+    coded = tmp_path / "one.dco"
+    status, out, _ = run(capsys, "compress", folder / "one.png", coded, *option)
+    assert status == 0 and f"{coded.stat().st_size} bytes" in out and "passes" in out
+    assert ("dB" in out) == (option[0] == "--min-psnr")
+    if option[0] == "--max-bytes":
+        assert 7840 <= coded.stat().st_size <= 8000
+    if option[0] == "--bpp":
+        assert 8 * coded.stat().st_size / (301 * 203) == pytest.approx(0.8, rel=0.01)
+
+
+def test_each_file_of_a_folder_meets_the_target_or_is_named(capsys, folder, tmp_path):
+    out = tmp_path / "out"
+    status, text, err = run(capsys, "compress", folder, out, "--max-bytes", 5000)
+    assert status == 0 and "two.dco" in text
+    assert (out / "one.dco").stat().st_size <= 5000
+    assert text.count("no quality is higher") == 1  # the small one needs less
+    (out / "one.dco").unlink()
+    (out / "two.dco").unlink()
+    status, _, err = run(capsys, "compress", folder, out, "--max-bytes", 1500)
+    assert status == 1 and "one.png: max_bytes 1500 cannot be met: quality 0 gives" in err
+    assert [p.name for p in out.iterdir()] == ["two.dco"]
+
+
+def test_targets_and_quality_exclude_each_other(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compress", "a.png", "a.dco", "--bpp", "0.5", "--quality", "50"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_surprise_is_one_line_and_does_not_stop_a_folder(capsys, folder, tmp_path, monkeypatch):
+    import dictco_lib.coding
+
+    original = dictco_lib.coding.encode
+
+    def surprise(model, source, *args, **options):
+        if source.name == "one.png":
+            raise ZeroDivisionError("what\nnow")
+        return original(model, source, *args, **options)
+
+    monkeypatch.setattr(dictco_lib.coding, "encode", surprise)
+    status, _, err = run(capsys, "compress", folder, tmp_path / "out")
+    assert status == 1 and "1 of 2 files failed: one.png" in err
+    line = "ZeroDivisionError: what now; use --debug to see where"
+    assert f"one.png: {line}" in err and "Traceback" not in err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["two.dco"]
+    single = ("compress", folder / "one.png", tmp_path / "x.dco")
+    status, _, err = run(capsys, *single)
+    assert (status, err) == (1, f"dictco: error: {line}\n")
+    assert "in surprise" in run(capsys, *single, "--debug")[2]
+    assert "in surprise" in run(capsys, "compress", folder, tmp_path / "out", "--debug")[2]
+
+
+def test_options_of_the_wrong_kind_of_model_are_refused(capsys, folder, tmp_path):
+    fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval()
+    fixed.update()
+    save_checkpoint(fixed, tmp_path / "fixed.safetensors")
+    with_model = ("--model", tmp_path / "fixed.safetensors")
+    status, _, err = run(capsys, "evaluate", folder, "--quality", 50, *with_model)
+    assert status == 1 and "has one fixed rate" in err
+    for option in ("--bpp", "--max-bytes", "--min-psnr", "--quality"):
+        arguments = ("compress", folder / "two.jpg", tmp_path / "x.dco", option, 20)
+        status, _, err = run(capsys, *arguments, *with_model)
+        assert status == 1 and "has one fixed rate" in err
+    assert run(capsys, "compress", folder / "two.jpg", tmp_path / "x.bin", *with_model)[0] == 0
+
+
+def test_a_broken_log_is_named_with_its_line(capsys, tmp_path):
+    log, figure = tmp_path / "log.jsonl", tmp_path / "log.png"
+    entry = {"kind": "train", "step": 1, "loss": 1.0, "bpp": 1.0, "psnr": 30.0}
+    for broken in ('{"kind": "train", "st', "[1]", '{"step": 3}', '{"kind": "train", "step": 2}'):
+        log.write_text(json.dumps(entry) + "\n" + broken + "\n")
+        status, _, err = run(capsys, "plot", figure, log)
+        assert status == 1 and "line 2 of" in err and "dictco train" in err
+    log.write_text("")
+    assert "no training steps" in run(capsys, "plot", figure, log)[2]
+    assert not figure.exists()
+    log.write_text(json.dumps(entry) + "\n")
+    assert "got 2 files" in run(capsys, "plot", figure, log, log)[2]
+    assert "--max-bpp would be ignored" in run(capsys, "plot", figure, log, "--max-bpp", 1)[2]
+    assert run(capsys, "plot", figure, log)[0] == 0 and figure.exists()
 
 
 def test_evaluate_writes_a_report_that_bdrate_reads(capsys, folder, nano, tmp_path):
@@ -126,6 +213,13 @@ def test_damaged_files_give_one_line_and_no_output(capsys, folder, tmp_path, dam
         (("train", "none.toml"), "does not exist"),
         (("compress", "none.png", "x.dco", "--model", "giant"), "no model 'giant'"),
         (("compress", "none.png", "x.dco", "--device", "cuda"), "no CUDA device"),
+        (("compress", "none.png", "x.bin", "--quality", 0), "--quality would be ignored"),
+        (("compress", "none.png", "x.bin", "--fast", "--metadata"), "--metadata and --fast"),
+        (("compress", "none.png", "x.bin", "--max-bytes", 9), "--max-bytes would be ignored"),
+        (("decompress", "none.bin", "x.png", "--slices", 0), "--slices would be ignored"),
+        (("decompress", "none.bin", "x.png", "--partial"), "--partial would be ignored"),
+        (("bench", "--repeats", 0), "at least 1"),
+        (("bench", "--size", 0, 64), "at least 1"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(capsys, monkeypatch, tmp_path, arguments, message):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dictco_lib.errors import DictcoError
+from dictco_lib.errors import DictcoError, OptionError
 
 DEFAULT_MODEL = "classroom"
 PLAIN_SUFFIX = ".bin"
@@ -50,7 +51,31 @@ def jobs_of(source: str, target: str, is_input: Callable[[Path], bool], suffix: 
     return list(zip(inputs, outputs, strict=True))
 
 
-def each(jobs: list, work: Callable[[Path, Path], str]) -> None:
+def explain(error: Exception, debug: bool) -> str:
+    """One line for the user; with --debug the traceback."""
+    if debug:
+        return "".join(traceback.format_exception(error)).rstrip()
+    line = " ".join(str(error).split())
+    if isinstance(error, (DictcoError, OSError)):
+        return line
+    return f"{type(error).__name__}: {line or 'no message'}; use --debug to see where"
+
+
+def refuse(why: str, **options: object) -> None:
+    """Raise OptionError if options were given that would be ignored.
+
+    Args:
+        why: what makes them meaningless.
+        options: their values by name; None and False stand for not given.
+    """
+    given = [
+        f"--{k.replace('_', '-')}" for k, v in options.items() if not (v is None or v is False)
+    ]
+    if given:
+        raise OptionError(f"{' and '.join(given)} would be ignored: {why}; leave out the option")
+
+
+def each(jobs: list, work: Callable[[Path, Path], str], debug: bool) -> None:
     """Do all jobs with a progress bar; report failures at the end instead of stopping."""
     if len(jobs) == 1:
         print(work(*jobs[0]))
@@ -60,9 +85,9 @@ def each(jobs: list, work: Callable[[Path, Path], str]) -> None:
         for source, target in bar:
             try:
                 bar.write(work(source, target))
-            except (DictcoError, OSError) as error:
+            except Exception as error:
                 failed.append(source.name)
-                bar.write(f"{source}: {error}", file=sys.stderr)
+                bar.write(f"{source}: {explain(error, debug)}", file=sys.stderr)
     if failed:
         raise DictcoError(f"{len(failed)} of {len(jobs)} files failed: {', '.join(failed[:5])}")
 

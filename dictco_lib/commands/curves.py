@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections import Counter
@@ -11,8 +12,8 @@ from statistics import mean
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import read_bytes
-from dictco_lib.errors import DictcoError
+from dictco_lib.commands.common import read_bytes, refuse
+from dictco_lib.errors import DictcoError, OptionError
 
 
 def _warn(text: str) -> None:
@@ -102,8 +103,6 @@ def _bdrate_per_image(anchor: str, test: str) -> None:
 
 def plot(args: argparse.Namespace) -> None:
     """A figure from reports and published curves, or from a training log."""
-    import json
-
     import matplotlib
 
     matplotlib.use("agg")
@@ -113,8 +112,10 @@ def plot(args: argparse.Namespace) -> None:
 
     plots.use_style()
     if args.files[0].endswith(".jsonl"):
-        rows = [json.loads(line) for line in read_bytes(Path(args.files[0])).splitlines()]
-        figure = plots.training_log(rows)
+        if len(args.files) > 1:
+            raise OptionError(f"one log makes a figure, got {len(args.files)} files; draw it alone")
+        refuse("a log is no rate-distortion curve", max_bpp=args.max_bpp)
+        figure = plots.training_log(_read_log(Path(args.files[0])))
     else:
         curves = [load_curve(spec) for spec in args.files]
         times = Counter(curve.name for curve in curves)
@@ -131,3 +132,23 @@ def plot(args: argparse.Namespace) -> None:
     with atomic_path(args.output) as temporary:
         figure.savefig(temporary, format="png")
     print(f"wrote {args.output}")
+
+
+def _read_log(path: Path) -> list[dict]:
+    wanted = {"train": {"kind", "step", "loss", "bpp", "psnr"}}
+    rows = []
+    for number, line in enumerate(read_bytes(path).splitlines(), 1):
+        try:
+            row = json.loads(line)
+            is_entry = wanted.get(row["kind"], {"step"}) <= row.keys()
+        except (ValueError, TypeError, KeyError):
+            is_entry = False
+        if not is_entry:
+            raise DictcoError(
+                f"line {number} of {path} is no entry of a training log: {line[:60]!r}; remove it, "
+                "or give a log.jsonl that `dictco train` wrote"
+            )
+        rows.append(row)
+    if not any(row["kind"] == "train" for row in rows):
+        raise DictcoError(f"{path} holds no training steps; train longer than `log_every` steps")
+    return rows

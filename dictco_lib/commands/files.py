@@ -13,6 +13,7 @@ from dictco_lib.commands.common import (
     jobs_of,
     load_model,
     read_bytes,
+    refuse,
 )
 from dictco_lib.errors import DictcoError, WrongModel
 
@@ -23,11 +24,17 @@ def compress(args: argparse.Namespace) -> None:
     from dictco_lib.files import write_atomic
     from dictco_lib.images import SUFFIXES
     from dictco_lib.plain import encode_plain
+    from dictco_lib.rate_control import encode_to
 
+    options = {"metadata": args.metadata, "fast": args.fast}
+    wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
     jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() in SUFFIXES, ".dco")
     for _, target in jobs:
         if target.suffix.lower() in SUFFIXES:
             raise DictcoError(f"{target} looks like a picture; give the output the suffix .dco")
+        if target.suffix.lower() == PLAIN_SUFFIX:
+            refuse("a .bin file has no place for it", quality=args.quality, **options, **wish)
+    is_targeted = any(value is not None for value in wish.values())
     model = load_model(args)
 
     def work(source: Path, target: Path) -> str:
@@ -35,14 +42,27 @@ def compress(args: argparse.Namespace) -> None:
             data = encode_plain(model, source)
             write_atomic(target, data)
             return f"{target}: {len(data)} bytes"
-        encoded = encode(model, source, args.quality, metadata=args.metadata, fast=args.fast)
+        if is_targeted:
+            encoded = encode_to(model, source, **wish, **options)
+        else:
+            encoded = encode(model, source, args.quality, **options)
         write_atomic(target, encoded.data)
-        return (
+        line = (
             f"{target}: {len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, "
             f"{encoded.width}x{encoded.height}"
         )
+        return line + _search_result(encoded) if is_targeted else line
 
-    each(jobs, work)
+    each(jobs, work, args.debug)
+
+
+def _search_result(found) -> str:
+    text = f", quality {found.quality:g} after {found.passes} passes"
+    if found.psnr is not None:
+        text += f", {found.psnr:.2f} dB"
+    if found.is_bound:
+        text += "; no quality is " + ("higher" if found.quality else "lower")
+    return text
 
 
 def _model_finder(args: argparse.Namespace) -> Callable:
@@ -78,6 +98,8 @@ def decompress(args: argparse.Namespace) -> None:
     from dictco_lib.plain import decode_plain
 
     jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() == ".dco", ".png")
+    if any(source.suffix.lower() == PLAIN_SUFFIX for source, _ in jobs):
+        refuse("a .bin file has no slices", slices=args.slices, partial=args.partial)
     find = _model_finder(args)
 
     def work(source: Path, target: Path) -> str:
@@ -92,7 +114,7 @@ def decompress(args: argparse.Namespace) -> None:
         write_image(image, target)
         return f"{target}: {image.width}x{image.height} {image.mode}"
 
-    each(jobs, work)
+    each(jobs, work, args.debug)
 
 
 def inspect(args: argparse.Namespace) -> None:

@@ -14,12 +14,10 @@ def evaluate(args: argparse.Namespace) -> None:
     from dictco_lib.evaluation import rd
 
     model = load_model(args)
-    qualities: tuple = tuple(args.quality or rd.DEFAULT_QUALITIES)
-    if not model.config.is_variable_rate:
-        qualities = (None,)
+    default = rd.DEFAULT_QUALITIES if model.config.is_variable_rate else (None,)
+    qualities: tuple = tuple(args.quality or default)
     for quality in qualities:
-        if quality is not None:
-            model.config.level(quality)
+        model.level(quality, next(model.parameters()))  # wrong ones are named before the work
     paths = rd.pictures_in(args.folder)
     with tqdm(total=len(paths) * len(qualities), unit="file") as bar:
         report = rd.evaluate(model, paths, qualities, progress=lambda row: bar.update())

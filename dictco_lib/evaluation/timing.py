@@ -9,6 +9,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
+from dictco_lib.errors import OptionError
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.models.codec import pad_to_stride
 
@@ -33,7 +34,15 @@ def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> di
         model: a codec with its tables built.
         size: width and height of the picture in pixels; its content is smooth noise.
         repeats: runs per part, after one warm-up.
+
+    Raises:
+        OptionError: if there would be nothing to measure.
     """
+    if repeats < 1 or min(size) < 1:
+        raise OptionError(
+            f"got {repeats} repeats of a picture of {size[0]}x{size[1]} pixels; each must be at "
+            "least 1"
+        )
     weight = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, -(-size[1] // 16), -(-size[0] // 16), generator=generator)
