@@ -140,14 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
 
     sub = command(
-        "bench",
-        commands.bench,
-        "time the parts of a codec on this machine, medians",
-        "",
-        "--size 768 512",
-    )
+        "bench", commands.bench, "time the parts of a codec, or of its training, on this machine",
+        "", "--size 768 512", "--recipe data/classroom.toml",
+    )  # fmt: skip
     sub.add_argument("--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"))
     sub.add_argument("--repeats", type=int, default=5)
+    sub.add_argument("--recipe", metavar="TOML", help="time training steps of this recipe instead")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
     sub = command(

@@ -6,7 +6,7 @@ import argparse
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import load_model
+from dictco_lib.commands.common import find_device, load_model
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -37,9 +37,25 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Median seconds of the parts of a codec."""
+    """Median seconds of the parts of a codec, or of a training step."""
     from dictco_lib.evaluation import timing
 
+    if args.recipe:
+        return _bench_training(args)
     print(f"{'what':34} {'seconds':>9}   medians of {args.repeats}")
     for name, seconds in timing.bench(load_model(args), args.size, args.repeats).items():
         print(f"{name:34} {seconds:9.4f}")
+    return None
+
+
+def _bench_training(args: argparse.Namespace) -> None:
+    from dictco_lib.training.bench import bench_training
+    from dictco_lib.training.recipe import load_recipe
+
+    device = None if args.device == "auto" else find_device(args.device)
+    times = bench_training(load_recipe(args.recipe), args.repeats, device)
+    plain = next(iter(times.values()))[0]
+    print(f"{'a training step':36} {'seconds':>8} {'images/s':>9} {'gain':>6}")
+    for name, (seconds, rate) in times.items():
+        print(f"{name:36} {seconds:8.3f} {rate:9.1f} {plain / seconds:5.2f}x")
+    print(f"medians of {args.repeats}, the variants taking turns")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,6 +91,8 @@ class DictionaryAttention(nn.Module):
             self.experts = nn.Parameter(torch.randn(experts, entries, dim))
         if top_k:
             self.register_buffer("selection_bias", torch.zeros(experts))
+        #: Set from outside to look what the router is worth: gates -> other gates.
+        self.reroute: Callable[[Tensor], Tensor] | None = None
         self.router = None
         if experts > 1:
             self.router = nn.Sequential(
@@ -130,6 +134,8 @@ class DictionaryAttention(nn.Module):
         u = self.aggregate(self.norm_in(u)) + self.skip1(u)
         entries = self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
         gates = self.gates(u)
+        if self.reroute is not None:
+            gates = self.reroute(gates)
         context = self._attend(self.to_query(self.norm_query(u)), entries, gates)
         out = self.proj(context) + self.skip2(u)
         out = self.mlp(self.norm_mlp(out)) + self.skip3(out)

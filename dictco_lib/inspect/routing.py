@@ -1,0 +1,119 @@
+"""The experts: their maps, how sure the router is, and what happens when it is overruled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from dictco_lib.models import DictionaryCodec
+from dictco_lib.training.loss import bits_per_image
+
+#: Changes gates (B, H, W, K) that add up to 1 over the experts into others that do.
+Rule = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def routing_maps(model: DictionaryCodec, x: Tensor, quality: float | None = None) -> list[Tensor]:
+    """Gates of each slice for one picture.
+
+    Args:
+        model: a mixture in evaluation mode.
+        x: a picture in [0, 1], shape (1, 3, H, W).
+        quality: 0-100 for a variable-rate model.
+
+    Returns:
+        Per slice (K, H/16, W/16), padded size; over the experts they add up to 1.
+    """
+    return [gates[0] for gates in model(x, quality, return_routing=True)["routing"]]
+
+
+def gate_entropy(gates: Tensor) -> Tensor:
+    """How undecided the router is at each place, in bits: (K, H, W) -> (H, W)."""
+    return -torch.special.xlogy(gates, gates).sum(0) / torch.log(torch.tensor(2.0))
+
+
+@contextlib.contextmanager
+def rerouted(
+    model: DictionaryCodec, rule: Rule, slices: list[int] | None = None
+) -> Iterator[DictionaryCodec]:
+    """Overrule the router of some slices while inside.
+
+    Only estimates change: files are coded by a twin of the model in float64, which keeps its own
+    routers.
+
+    Args:
+        model: a mixture.
+        rule: what to do to the gates: :func:`uniform`, :func:`only`, :func:`without`,
+            :func:`swapped`, :func:`shuffled`, or one of your own.
+        slices: which slices; all if left out.
+    """
+    heads = model.latent_codec.slices
+    chosen = [heads[k].attention for k in (range(len(heads)) if slices is None else slices)]
+    try:
+        for attention in chosen:
+            attention.reroute = rule
+        yield model
+    finally:
+        for attention in chosen:
+            attention.reroute = None
+
+
+def uniform(gates: Tensor) -> Tensor:
+    """Every expert counts alike, everywhere."""
+    return torch.full_like(gates, 1 / gates.shape[-1])
+
+
+def only(expert: int) -> Rule:
+    """One expert decides everywhere."""
+
+    def rule(gates: Tensor) -> Tensor:
+        forced = torch.zeros_like(gates)
+        forced[..., expert] = 1
+        return forced
+
+    return rule
+
+
+def without(expert: int) -> Rule:
+    """One expert is gone; the others share its part as they stand."""
+
+    def rule(gates: Tensor) -> Tensor:
+        rest = gates.clone()
+        rest[..., expert] = 0
+        return rest / rest.sum(-1, keepdim=True).clamp(min=1e-9)
+
+    return rule
+
+
+def swapped(a: int, b: int) -> Rule:
+    """Two experts take each other's places."""
+
+    def rule(gates: Tensor) -> Tensor:
+        order = list(range(gates.shape[-1]))
+        order[a], order[b] = b, a
+        return gates[..., order]
+
+    return rule
+
+
+def shuffled(seed: int = 0) -> Rule:
+    """Each place gets the gates of another place: the same load, the map destroyed."""
+
+    def rule(gates: Tensor) -> Tensor:
+        b, height, width, k = gates.shape
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(height * width, generator=generator).to(gates.device)
+        return gates.reshape(b, -1, k)[:, order].reshape(b, height, width, k)
+
+    return rule
+
+
+@torch.no_grad()
+def bits_by_slice(model: DictionaryCodec, x: Tensor, quality: float | None = None) -> list[float]:
+    """Estimated bits of each slice of y for one picture, shape (1, 3, H, W)."""
+    likelihoods = model(x, quality)["likelihoods"]["y"]
+    parts = likelihoods.split(model.config.groups, dim=1)
+    return [bits_per_image({"y": part})["y"].item() for part in parts]
