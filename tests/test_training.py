@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from dictco_lib.checkpoints import fingerprint, load_checkpoint
+from dictco_lib.cli import main
 from dictco_lib.config import PRESETS, preset
 from dictco_lib.errors import RecipeError
 from dictco_lib.models import DictionaryCodec
@@ -428,3 +429,13 @@ def test_recipes_are_checked(tmp_path):
             load_recipe(path)
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_bench_times_training_steps_against_the_plain_loop(recipe, tmp_path, capsys):
+    path = tmp_path / "recipe.toml"
+    path.write_text('model = "nano"\ndata = ["scikit-image"]\nout = "run"\ncrop = 64\n')
+    assert main(["bench", "--recipe", str(path), "--repeats", "1", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("plain (float32, eager, contiguous)") and "1.00x" in lines[1]
+    assert lines[-2].startswith("as the recipe says")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from statistics import median
 
 import torch
 
+from dictco_lib.errors import OptionError
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.trainer import Trainer
 
@@ -40,7 +41,12 @@ def bench_training(
         recipe: what would be trained.
         repeats: steps of each variant, after two that warm up.
         device: as for :class:`Trainer`.
+
+    Raises:
+        OptionError: if there is nothing to take the median of.
     """
+    if repeats < 1:
+        raise OptionError(f"got {repeats} repeats; the median needs at least 1")
     with tempfile.TemporaryDirectory() as folder:
         recipe = replace(recipe, out=folder, start=None)
         kind = Trainer(recipe, device).device
