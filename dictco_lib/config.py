@@ -14,6 +14,7 @@ LMBDAS_MS_SSIM = (2.40, 4.58, 8.73, 16.64, 31.73, 60.5)
 #: Left out of a saved configuration at their defaults: models of before they existed keep their
 #: fingerprints.
 _LATER_FIELDS = ("top_k",)
+MAX_SLICES = 240
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class ModelConfig:
     lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
 
     def __post_init__(self) -> None:
-        for field in ("groups", "widths", "head_dims", "blocks", "parameter_widths", "lmbdas"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        self._check_types()
         self._check(sum(self.groups) == self.M, f"groups {self.groups} must add up to M={self.M}")
-        self._check(min(self.groups, default=0) > 0, f"groups {self.groups} must all be positive")
-        for field in ("widths", "head_dims", "blocks"):
-            n = len(getattr(self, field))
-            self._check(n == 3, f"{field} has {n} entries, expected 3 (strides 2, 4 and 8)")
+        for field, n in (("widths", 3), ("head_dims", 3), ("blocks", 3), ("parameter_widths", 2)):
+            got = getattr(self, field)
+            self._check(len(got) == n, f"{field} {got} has {len(got)} entries, expected {n}")
+        # A .dco file numbers its slices in one byte, where 16 values are taken.
+        self._check(len(self.groups) <= MAX_SLICES, f"groups: more than {MAX_SLICES} slices")
         for width, head in zip(
             (*self.widths, self.N), (*self.head_dims, self.hyper_head_dim), strict=True
         ):
@@ -67,9 +68,41 @@ class ModelConfig:
             f"top_k {self.top_k} must be 0 (all) or less than the {self.experts} experts",
         )
         self._check(
+            self.experts <= 1 or self.dictionary_dim >= 4,
+            f"dictionary_dim {self.dictionary_dim} is below 4: the router has a quarter of it",
+        )
+        narrowest = min(*self.widths, self.N)
+        self._check(
+            self.reduction <= narrowest,
+            f"reduction {self.reduction} leaves nothing of the width {narrowest}",
+        )
+        self._check(
             len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
             f"lmbdas {self.lmbdas} must be empty or at least two increasing values",
         )
+
+    def _check_types(self) -> None:
+        """Values may come from a file: every one is checked before anything is computed."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if kind.startswith("tuple"):
+                self._check(
+                    isinstance(value, (list, tuple)),
+                    f"{field.name} is {value!r}, expected a list of numbers",
+                )
+                object.__setattr__(self, field.name, tuple(value))
+            if kind in ("str", "bool"):
+                self._check(
+                    type(value).__name__ == kind, f"{field.name} is {value!r}, not a {kind}"
+                )
+            elif field.name == "lmbdas":
+                ok = all(type(v) in (int, float) and 0 < v < math.inf for v in value)
+                self._check(ok, f"lmbdas {value} must be positive numbers")
+            else:
+                least = 0 if field.name in ("experts", "top_k", "blocks", "residual_blocks") else 1
+                values = value if kind.startswith("tuple") else (value,)
+                ok = all(type(v) is int and v >= least for v in values)
+                self._check(ok, f"{field.name} is {value!r}, expected integers from {least}")
 
     def _check(self, ok: bool, message: str) -> None:
         if not ok:
@@ -88,6 +121,8 @@ class ModelConfig:
 
     def lmbda(self, quality: float) -> float:
         """Trade-off that a quality stands for: geometric interpolation of the anchors."""
+        if not self.is_variable_rate:
+            raise QualityError(f"model {self.name!r} has one fixed rate: no quality stands for it")
         return interpolate_lmbda(self.lmbdas, self.level(quality))
 
     def to_dict(self) -> dict:
@@ -99,7 +134,9 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
         """Rebuild a configuration; unknown keys are an error, never dropped."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if not isinstance(values, dict):
+            raise ConfigError(f"model config is a {type(values).__name__}, expected a table")
+        unknown = sorted(map(str, set(values) - {f.name for f in fields(cls)}))
         if unknown:
             raise ConfigError(
                 f"model config has unknown keys {unknown}; it was written by another version "

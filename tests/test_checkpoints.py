@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import random
 from dataclasses import replace
 
 import pytest
@@ -55,8 +58,6 @@ def test_tables_are_loaded_never_recomputed(nano, saved):
 
 
 def test_the_fingerprint_sees_every_weight_and_no_name(nano):
-    import copy
-
     other = copy.deepcopy(nano)
     other.config = replace(NANO, name="mine")
     assert fingerprint(other) == fingerprint(nano)
@@ -114,3 +115,149 @@ def test_the_shipped_weights_keep_their_promises(classroom):
     assert path.stat().st_size <= 25e6
     assert classroom.config.is_variable_rate and classroom.config.experts > 1
     assert read_info(path)["info"]["recipe"]["model"] == "classroom"
+
+
+METADATA = {"format": "dictco-checkpoint-1", "config": json.dumps(NANO.to_dict()), "info": "{}"}
+WEIGHT = "g_a.0.conv.weight"
+FREQUENCIES = "latent_codec.z_tables.frequencies"
+
+
+def half_wrong(state, key):
+    state[key] = state[key].clone()
+    state[key].flatten()[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda s: s.pop(WEIGHT), rf"missing \['{WEIGHT}'\]"),
+        (lambda s: s.update({WEIGHT + "s": s.pop(WEIGHT)}), rf"missing .*{WEIGHT}.*unknown .*s'\]"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT][:, :2].contiguous()}), "shape .*expected .16, 3, 5"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT].flatten()}), "shape .*expected .16, 3, 5"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT].int()}), "torch.int32, expected floats"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT] > 0}), "torch.bool"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT].to(torch.complex64)}), "torch.complex64"),
+        (lambda s: half_wrong(s, WEIGHT), "NaN"),
+        (lambda s: s.update({WEIGHT: s[WEIGHT].double() * 1e300}), "infinity"),
+        (lambda s: s.update({FREQUENCIES: s[FREQUENCIES].float()}), "torch.float32"),
+        (lambda s: s.update({FREQUENCIES: s[FREQUENCIES][:-1].clone()}), "table is damaged"),
+        (lambda s: s.update({FREQUENCIES: s[FREQUENCIES] + 1}), "table is damaged"),
+        (lambda s: s.update({FREQUENCIES: s[FREQUENCIES][:0].clone()}), "table is damaged"),
+        (lambda s: s.update({"latent_codec.gaussian.scale_bound": torch.ones(1)}), "unknown"),
+    ],
+)
+def test_every_harm_to_a_tensor_is_named(saved, harm, message):
+    state = load_file(saved)
+    harm(state)
+    save_file(state, saved, METADATA)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_checkpoint(saved)
+    assert str(saved) in str(error.value)
+
+
+def test_every_float_type_is_accepted(nano, saved):
+    state = load_file(saved)
+    state[WEIGHT] = state[WEIGHT].double()
+    save_file(state, saved, METADATA)
+    again = load_checkpoint(saved)
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    assert fingerprint(again) == fingerprint(nano)
+
+
+def test_wrong_metadata_is_named(saved):
+    state = load_file(saved)
+    for part in ("config", "info"):
+        for wrong in (None, "", "{", "[" * 100_000, "[1]", "3", "null", '"a"'):
+            metadata = {k: v for k, v in METADATA.items() if k != part or wrong is not None}
+            save_file(state, saved, metadata | ({part: wrong} if wrong is not None else {}))
+            with pytest.raises(CheckpointError, match=part):
+                load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("field", [*NANO.to_dict(), "lmbdas"])
+def test_any_junk_in_the_config_is_named(saved, field):
+    state = load_file(saved)
+    junk = (0, -1, 7, 1.5, 10**6, 10**12, 10**30, True, None, "a", "", [], [0, 0, 0], [1, 2, 3])
+    for wrong in (*junk, ["a"] * 3, [10**12] * 3, {}, [[1]], float("nan"), [float("inf"), 1]):
+        config = NANO.to_dict() | {field: wrong}
+        if field == "name" and isinstance(wrong, str):
+            continue
+        if field == "lmbdas" and wrong in ([], [1, 2, 3]):  # another model, rightly refused later
+            continue
+        save_file(state, saved, METADATA | {"config": json.dumps(config)})
+        with pytest.raises(CheckpointError, match="save the model again"):
+            load_checkpoint(saved)
+
+
+def test_a_file_cut_or_altered_anywhere_in_its_header_raises_nothing_unnamed(saved):
+    data = saved.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+    chance = random.Random(0)
+    for _ in range(50):
+        saved.write_bytes(
+            data[: chance.choice([chance.randrange(header), chance.randrange(len(data))])]
+        )
+        with pytest.raises(CheckpointError):
+            load_checkpoint(saved)
+    for _ in range(100):
+        altered = bytearray(data)
+        altered[chance.randrange(header)] = chance.randrange(256)
+        saved.write_bytes(altered)
+        try:
+            load_checkpoint(saved)  # a digit of lmbdas, a name: not every byte can be proved
+        except CheckpointError:
+            pass
+
+
+def test_a_model_too_large_for_float16_is_not_halved(nano, tmp_path):
+    model = copy.deepcopy(nano)
+    model.g_a[0].conv.weight.data = torch.full((90, 3, 5, 5), 1e5)
+    with pytest.raises(CheckpointError, match="do not fit in float16"):
+        save_checkpoint(model, tmp_path / "half.safetensors", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_fingerprint_sees_changes_that_torch_does_not_count(nano):
+    model = copy.deepcopy(nano)
+    before = fingerprint(model)
+    model.g_s[0].bias.data.add_(1)  # no new address, no new version
+    assert fingerprint(model) != before
+
+
+def test_copies_and_pickles_are_the_same_model(nano):
+    nano.latent_codec.for_coding()
+    for other in (copy.deepcopy(nano), pickle.loads(pickle.dumps(nano))):
+        assert fingerprint(other) == fingerprint(nano)
+        assert other.latent_codec.for_coding() is not nano.latent_codec.for_coding()
+
+
+def test_loading_does_not_depend_on_the_callers_defaults(nano, saved):
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = load_checkpoint(saved)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    assert fingerprint(again) == fingerprint(nano)
+
+
+def test_a_model_loaded_in_inference_mode_has_a_fingerprint(nano, saved):
+    with torch.inference_mode():
+        assert fingerprint(load_checkpoint(saved)) == fingerprint(nano)
+
+
+def test_an_empty_model_keeps_the_random_numbers_of_the_caller(saved):
+    torch.manual_seed(3)
+    want = torch.rand(1)
+    torch.manual_seed(3)
+    load_checkpoint(saved)
+    assert torch.equal(torch.rand(1), want)
+
+
+def test_a_model_without_tables_gets_them_when_it_is_loaded(tmp_path):
+    model = DictionaryCodec(replace(NANO, name="bare"))
+    save_checkpoint(model, tmp_path / "bare.safetensors")
+    assert not load_checkpoint(
+        tmp_path / "bare.safetensors", update=False
+    ).latent_codec.y_tables.is_filled
+    assert load_checkpoint(tmp_path / "bare.safetensors").latent_codec.y_tables.is_filled

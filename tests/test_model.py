@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig, preset
-from dictco_lib.errors import ConfigError, QualityError, ShapeError
+from dictco_lib.errors import ConfigError, NotUpdatedError, QualityError, ShapeError
 from dictco_lib.models import DictionaryCodec
 
 
@@ -52,8 +53,6 @@ def test_float64_works_and_agrees_with_float32(crops):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_gives_what_the_cpu_gives(nano, crops):
-    import copy
-
     want = nano(crops[:2], 50.0)["para"]["y"]
     got = copy.deepcopy(nano).cuda()(crops[:2].cuda(), 50.0)["para"]["y"].cpu()
     torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-2)
@@ -102,9 +101,81 @@ def test_quality_is_checked(nano):
     for quality in (-1, 101, None):
         with pytest.raises(QualityError):
             nano(x, quality)
+    for quality in ("high", torch.rand(3), torch.rand(1, 1, 2), float("nan")):
+        with pytest.raises(QualityError):
+            nano(x, quality)
     fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval()
     with pytest.raises(QualityError, match="one fixed rate"):
         fixed(x, 50)
+    with pytest.raises(QualityError, match="one fixed rate"):
+        fixed.config.lmbda(50)
+
+
+def test_the_ends_of_the_quality_range_are_the_outer_anchors(nano):
+    gain = nano.latent_codec.gain_y
+    x = torch.rand(2, 3, 64, 64)
+    level = nano.level(torch.tensor([0.0, 100.0]), x)
+    torch.testing.assert_close(
+        gain.gain(level)[:, :, 0, 0], gain.log_gain[[0, -1]].exp(), rtol=0, atol=0
+    )
+    middle = gain.inverse(nano.level(10.0, x))[0, :, 0, 0]  # half-way between two anchors
+    torch.testing.assert_close(middle, gain.log_inverse[:2].mean(0).exp())
+
+
+def changed_by_data(codec):
+    codec.slices[0].mean[0].weight.data.mul_(1.5)  # no new address, no new version
+
+
+def changed_by_loading(codec):
+    codec.load_state_dict({k: v * 1.5 if "mean" in k else v for k, v in codec.state_dict().items()})
+
+
+def changed_by_casting(codec):
+    codec.half().float()
+
+
+@pytest.mark.parametrize("change", [changed_by_data, changed_by_loading, changed_by_casting])
+def test_the_float64_twin_follows_every_change_of_the_weights(nano, change):
+    codec = copy.deepcopy(nano.latent_codec)
+    y, level = torch.randn(1, NANO.M, 8, 8) * 3, torch.tensor([2.0])
+    before = codec.for_coding()
+    assert codec.for_coding() is before
+    change(codec)
+    fresh = copy.deepcopy(codec)  # copies make a twin of their own
+    assert codec.for_coding() is not before
+    assert codec.compress(y, level) == fresh.compress(y, level)
+
+
+def test_coding_works_in_inference_mode(crops):
+    with torch.inference_mode():
+        model = DictionaryCodec.from_preset("nano").eval()
+        model.update()
+        codec = model.latent_codec
+        y, level = model.g_a(crops[:1]), torch.tensor([2.0], dtype=torch.float64)
+        streams = codec.compress(y, level)
+        assert codec.decompress(streams, y.shape[2:], level).shape == y.shape
+
+
+def test_coding_while_training_uses_and_keeps_the_evaluation_statistics(crops):
+    model = DictionaryCodec(replace(NANO, batch_norm=True)).eval()
+    model.update()
+    codec, level = model.latent_codec, torch.tensor([2.0])
+    y = torch.randn(1, NANO.M, 8, 8)
+    want = codec.compress(y, level)
+    model.train()
+    state = copy.deepcopy(codec.state_dict())
+    for _ in range(2):
+        model.update()
+        assert codec.compress(y, level) == want
+    assert all(torch.equal(value, state[key]) for key, value in codec.state_dict().items())
+    assert codec.training
+
+
+def test_tables_of_a_model_gone_wrong_are_refused():
+    model = DictionaryCodec(NANO)
+    model.latent_codec.entropy_bottleneck.quantiles.data[3] = float("nan")
+    with pytest.raises(NotUpdatedError, match="NaN"):
+        model.update()
 
 
 def test_more_quality_costs_more_bits_and_gives_less_error(nano, crops):
@@ -129,9 +200,32 @@ def test_configs_round_trip_and_refuse_nonsense():
         assert ModelConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="unknown keys"):
         ModelConfig.from_dict(NANO.to_dict() | {"colour": "blue"})
-    for wrong in ({"groups": (8, 8)}, {"heads": 3}, {"lmbdas": (0.1,)}, {"widths": (16, 24)}):
+    for wrong in (
+        {"groups": (8, 8)},
+        {"groups": (48, 0)},
+        {"groups": 48},
+        {"M": 300, "groups": (1,) * 300},  # a slice number takes one byte in the file
+        {"N": True},
+        {"N": 32.0},
+        {"heads": 3},
+        {"heads": 0},
+        {"head_dims": (8, 8, 0)},
+        {"blocks": (0, 0, -1)},
+        {"experts": -1},
+        {"reduction": 17},
+        {"dictionary_dim": 2},
+        {"parameter_widths": (32,)},
+        {"batch_norm": 0},
+        {"name": None},
+        {"lmbdas": (0.1,)},
+        {"lmbdas": (-0.1, 0.1)},
+        {"lmbdas": (0.1, float("nan"))},
+        {"widths": (16, 24)},
+    ):
         with pytest.raises(ConfigError):
             replace(NANO, **wrong)
+    with pytest.raises(ConfigError, match="expected a table"):
+        ModelConfig.from_dict([1])
     with pytest.raises(ConfigError, match="no preset"):
         preset("giant")
 

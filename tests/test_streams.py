@@ -17,8 +17,13 @@ from dictco_lib.entropy.guard import (
     pack_guard,
     unpack_guard,
 )
-from dictco_lib.entropy.streams import PRECISION, FrequencyTables, gaussian_probabilities
-from dictco_lib.errors import BadHeader, NotUpdatedError
+from dictco_lib.entropy.streams import (
+    PRECISION,
+    FrequencyTables,
+    gaussian_probabilities,
+    to_symbols,
+)
+from dictco_lib.errors import BadHeader, NotUpdatedError, ShapeError
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,13 @@ def test_any_symbols_come_back_escapes_included(tables, pairs):
     assert np.array_equal(tables.decode(tables.encode(symbols, rows), rows), symbols)
 
 
+def test_the_first_value_that_is_no_symbol_is_refused_in_any_precision():
+    for dtype in (torch.float32, torch.float64):
+        for value in (2.0**31, -(2.0**31), float("nan"), float("inf")):
+            with pytest.raises(ShapeError, match="beyond"):
+                to_symbols(torch.tensor([value], dtype=dtype))
+
+
 def test_empty_tables_say_what_to_call():
     with pytest.raises(NotUpdatedError, match="update"):
         FrequencyTables().encode(np.zeros(3, np.int32), np.zeros(3, np.uint8))
@@ -98,6 +110,11 @@ def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():
     assert bins.tolist() == [9, 9, 10, 9]
     with pytest.raises(BadHeader, match="guard"):
         apply_guard(bins, [GuardEntry(0, 99, 1)], k=0)
+
+
+def test_a_bin_that_no_table_has_is_named():
+    with pytest.raises(BadHeader, match="bin beyond 63"):
+        unpack_guard(pack_guard([GuardEntry(0, 0, 64)]))
 
 
 def test_without_the_guard_that_decoder_would_read_noise(tables):

@@ -12,13 +12,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dictco_lib.checkpoints.published import CONSTANT_LEAVES, load_published
+from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
+from dictco_lib.checkpoints.published import empty_model, load_published
 from dictco_lib.config import PRESETS, ModelConfig
+from dictco_lib.entropy.gaussian import SCALE_LEVELS
+from dictco_lib.entropy.hyperprior import content_key
 from dictco_lib.errors import CheckpointError, ConfigError
 from dictco_lib.files import DATA_FOLDERS, atomic_path
 from dictco_lib.models import DictionaryCodec
 
 FORMAT = "dictco-checkpoint-1"
+_GET_AGAIN = "get the file again, or save the model again with this version of dictco_lib"
 _fingerprints: WeakKeyDictionary[DictionaryCodec, tuple] = WeakKeyDictionary()
 
 
@@ -37,12 +41,11 @@ def fingerprint(model: DictionaryCodec) -> bytes:
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
     state = _own_state(model)
-    # BatchNorm moves its running statistics without a new version; its counter gets one.
-    key = tuple((v.data_ptr(), v._version, v.dtype) for v in model.state_dict().values())
+    config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
+    key = (content_key(state.values()), json.dumps(config, sort_keys=True))
     known = _fingerprints.get(model)
     if known is None or known[0] != key:
-        config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        digest = hashlib.sha256(key[1].encode())
         for name in sorted(state):
             value = state[name].detach().cpu()
             value = value.float() if value.is_floating_point() else value
@@ -70,7 +73,7 @@ def save_checkpoint(
     state = {}
     for key, value in _own_state(model).items():
         if half and _is_halved(value):
-            value = value.half()
+            value = _halved(value)
         state[key] = value.detach().cpu().contiguous()
     metadata = {
         "format": FORMAT,
@@ -84,6 +87,16 @@ def save_checkpoint(
 def _is_halved(value: Tensor) -> bool:
     """Matrices and kernels; vectors are small and some (gains, medians) deserve every digit."""
     return value.is_floating_point() and value.dim() > 1 and value.numel() > 4096
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.detach().half()
+    if not bool(half.isfinite().all()):
+        raise CheckpointError(
+            f"weights up to {value.abs().max().item():.3g} do not fit in float16 (65504 at most); "
+            "keep the checkpoint in float32"
+        )
+    return half
 
 
 def read_info(path: str | Path) -> dict:
@@ -101,7 +114,21 @@ def read_info(path: str | Path) -> dict:
             f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
             "for published weights use load_published"
         )
-    return {"config": json.loads(metadata["config"]), "info": json.loads(metadata["info"])}
+    return {part: _table(path, part, metadata.get(part)) for part in ("config", "info")}
+
+
+def _table(path: Path, part: str, text: str | None) -> dict:
+    if text is None:
+        raise CheckpointError(f"{path} has no {part!r} in its metadata; {_GET_AGAIN}")
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{part!r} in {path} is no JSON ({error}); {_GET_AGAIN}") from None
+    if not isinstance(table, dict):
+        raise CheckpointError(
+            f"{part!r} in {path} is a {type(table).__name__}, expected a table; {_GET_AGAIN}"
+        )
+    return table
 
 
 def load_checkpoint(
@@ -120,27 +147,80 @@ def load_checkpoint(
     try:
         config = ModelConfig.from_dict(read_info(path)["config"])
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    with safe_open(path, "pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}
-    model = build(config, {k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"the tensors of {path} cannot be read: {error}") from None
+    try:
+        model = build(config, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
     if update and not model.latent_codec.y_tables.is_filled:
         model.update()
     return model.to(device)
 
 
 def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
-    """A model with exactly these tensors; constants may be missing."""
-    with torch.random.fork_rng(devices=[]):  # constructing must not disturb the caller's RNG
-        model = DictionaryCodec(config).eval()
-    problems = model.load_state_dict(state, strict=False)
-    missing = [k for k in problems.missing_keys if k.rsplit(".", 1)[-1] not in CONSTANT_LEAVES]
-    if missing or problems.unexpected_keys:
+    """A model with exactly these tensors, in float32 and evaluation mode.
+
+    Raises:
+        CheckpointError: unless the tensors are all of the model's and no others, of its shapes
+            and kinds, and finite; constants must be left out.
+    """
+    wanted = _wanted(config, state)
+    missing = sorted(wanted.keys() - state.keys())
+    unknown = sorted(state.keys() - wanted.keys())
+    wrong = [
+        f"{key}: {problem}"
+        for key, value in wanted.items()
+        if key in state and (problem := _problem(key, state[key], value))
+    ]
+    if missing or unknown or wrong:
         raise CheckpointError(
-            f"weights do not fit config {config.name!r}: missing {missing}, "
-            f"unknown {problems.unexpected_keys}"
+            f"weights do not fit config {config.name!r}: missing {missing}, unknown {unknown}, "
+            f"wrong {wrong}"
         )
+    model = empty_model(config)
+    model.load_state_dict(state, strict=False)
+    _check_tables(model)
     return model
+
+
+def _wanted(config: ModelConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without memory that a config asks for: a damaged one may ask for any size."""
+    # Each block has tensors of its own and each channel of z numbers of its own. (CompressAI's
+    # prior of z takes memory, whatever the device.)
+    numbers = sum(value.numel() for value in state.values())
+    if sum(config.blocks) + config.residual_blocks > len(state) or config.N > numbers:
+        raise CheckpointError(
+            f"config {config.name!r} needs more than the {len(state)} tensors of {numbers} numbers"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return _own_state(DictionaryCodec(config))
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"config {config.name!r} is of no possible size: {error}") from None
+
+
+def _problem(key: str, got: Tensor, want: Tensor) -> str | None:
+    """What is wrong with a tensor of a checkpoint, if anything."""
+    if _is_table(key):  # empty in a new model
+        ok = got.dtype == torch.int32 and got.dim() == 1
+        return None if ok else f"{got.dtype} {tuple(got.shape)}, expected one row of int32"
+    return tensor_problem(got, want)
+
+
+def _is_table(key: str) -> bool:
+    return ".y_tables." in key or ".z_tables." in key
+
+
+def _check_tables(model: DictionaryCodec) -> None:
+    codec = model.latent_codec
+    if codec.y_tables.is_filled or codec.z_tables.is_filled:
+        codec.y_tables.check(SCALE_LEVELS)
+        codec.z_tables.check(model.config.N)
 
 
 def export(source: str | Path, target: str | Path) -> None:
@@ -151,7 +231,7 @@ def export(source: str | Path, target: str | Path) -> None:
     model = load_checkpoint(source, update=False)
     for value in model.parameters():
         if _is_halved(value):
-            value.data = value.data.half().float()
+            value.data = _halved(value).float()
     model.update()
     save_checkpoint(model, target, half=True, info=read_info(source)["info"])
 

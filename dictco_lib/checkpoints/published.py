@@ -13,15 +13,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dictco_lib.checkpoints.fit import (
+    CONSTANT_LEAVES,
+    TABLE_LEAVES,
+    constant_problem,
+    is_coder_table,
+    is_increasing,
+    is_same,
+    position_index,
+    tensor_problem,
+)
 from dictco_lib.config import ModelConfig
 from dictco_lib.errors import CheckpointError, ConfigError
 from dictco_lib.models import DictionaryCodec
-
-#: Last part of keys whose value is a constant of the architecture, or a table of another coder.
-CONSTANT_LEAVES = frozenset(
-    ("num_batches_tracked", "_offset", "_quantized_cdf", "_cdf_length", "target", "bound")
-    + ("scale_table", "scale_bound", "relative_position_index")
-)
 
 _SLICE = r"^latent_codec\.slices\.(\d+)\."
 _ATTENTION = r"^(dt_cross_attention\.\d+)\."
@@ -107,20 +111,39 @@ def load_published(source: str | Path | Mapping) -> DictionaryCodec:
 
     Raises:
         CheckpointError: if the file cannot be read, the family is not known, or tensors other
-            than the tolerated ones are missing, unknown, or of the wrong shape.
+            than the tolerated ones are missing, unknown, of the wrong shape or kind, not finite,
+            or given twice with different values.
     """
     state = _normalised(source if isinstance(source, Mapping) else _read(Path(source)))
     family = _family(state)
+    model = _empty_model_of(state, family)
+    tables = _fill(model, state, family)
+    model.update()
+    _set_tables(model, tables)
+    return model
+
+
+def empty_model(config: ModelConfig) -> DictionaryCodec:
+    """A model to be filled: float32, evaluation mode, the caller's random numbers untouched."""
+    with torch.random.fork_rng(devices=[]):
+        return DictionaryCodec(config).float().eval()
+
+
+def _empty_model_of(state: Mapping[str, Tensor], family: str) -> DictionaryCodec:
     try:
-        model = DictionaryCodec(_infer_config(state, family)).eval()
-    except (KeyError, StopIteration, IndexError, ValueError, ZeroDivisionError, ConfigError) as e:
+        return empty_model(_infer_config(state, family))
+    except (
+        LookupError,
+        StopIteration,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        ConfigError,
+    ) as e:
         raise CheckpointError(
             f"looks like a {family} checkpoint, but its sizes cannot be read "
             f"({type(e).__name__}: {e}); is it complete?"
         ) from None
-    _fill(model, state, family)
-    model.update()
-    return model
 
 
 def _read(path: Path) -> Mapping:
@@ -146,8 +169,10 @@ def _normalised(state: Mapping) -> dict[str, Tensor]:
                 f"entry {key!r} is a {type(value).__name__}, expected a tensor; give the state "
                 "dict itself, or a mapping that holds it as 'state_dict'"
             )
-        key = key.removeprefix("module.")
-        result[_OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[2]]}.{m[3]}", key)] = value
+        key = str(key).removeprefix("module.")
+        key = _OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[2]]}.{m[3]}", key)
+        if not is_same(result.setdefault(key, value), value):
+            raise CheckpointError(f"tensor {key} is there twice, with different values; keep one")
     return result
 
 
@@ -224,41 +249,97 @@ def _own_tables(key: str) -> bool:
 
 
 @torch.no_grad()
-def _fill(model: DictionaryCodec, state: dict[str, Tensor], family: str) -> None:
-    missing, wrong = [], []
-    unused = {key for key in state if not key.endswith("relative_position_index")}
+def _fill(model: DictionaryCodec, state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
+    """Copy all weights; returns CompressAI's tables by our names."""
+    missing, wrong, tables = [], [], {}
+    unused = set(state)
     for key, target in model.state_dict().items():
         if _own_tables(key):
             continue
         published = _published_key(key, family)
-        alias = _alias(published) if family == "dictco" else None
-        value = state.get(published, state.get(alias))
-        unused -= {published, alias}
+        value, names = _look_up(state, published, family, wrong)
+        unused -= names
         leaf = key.rsplit(".", 1)[-1]
+        if key.endswith("attention.bias"):
+            unused -= _check_position_index(state, published, target, family, wrong)
         if value is None:
             if leaf not in CONSTANT_LEAVES:
                 missing.append(published)
-            continue
-        if leaf == "bias" and key.endswith("attention.bias") and family == "dictco":
-            side = target.shape[-1]
-            value = value.T.reshape(-1, side, side) if value.shape[0] == side**2 else value
-        if leaf in CONSTANT_LEAVES and leaf != "num_batches_tracked":
-            if target.shape != value.shape and value.numel():
-                _set_buffer(model, key, value)  # tables that CompressAI has filled
-        elif target.shape != value.shape:
-            wrong.append(f"{published} {tuple(value.shape)}, expected {tuple(target.shape)}")
-        else:
-            target.copy_(value)
+        elif leaf in TABLE_LEAVES:
+            tables[key] = value
+        elif problem := _place(value, target, leaf, family):
+            wrong.append(f"{published}: {problem}")
+    wrong += _table_problems(model, tables)
     if missing or wrong or unused:
         raise CheckpointError(
-            f"{family} checkpoint does not fit: missing {missing}; "
-            f"wrong shape {wrong}; unknown {sorted(unused)}"
+            f"{family} checkpoint does not fit: missing {missing}; wrong {wrong}; "
+            f"unknown {sorted(unused)}; expected the layout of its authors' code, complete"
         )
+    return tables
 
 
-def _set_buffer(model: DictionaryCodec, key: str, value: Tensor) -> None:
-    path, leaf = key.rsplit(".", 1)
-    setattr(model.get_submodule(path), leaf, value.clone())
+def _look_up(
+    state: Mapping[str, Tensor], published: str, family: str, wrong: list[str]
+) -> tuple[Tensor | None, set[str]]:
+    """A tensor under either spelling, and the spellings; they must not contradict each other."""
+    alias = _alias(published) if family == "dictco" else None
+    found = {name: state[name] for name in (published, alias) if name in state}
+    values = list(found.values())
+    if len(values) == 2 and not is_same(*values):
+        wrong.append(f"{published} and {alias} are one tensor, but hold different values")
+    return (values[0] if values else None), set(found)
+
+
+def _place(value: Tensor, target: Tensor, leaf: str, family: str) -> str | None:
+    """Copy a value to its target, or check it if that is a constant; returns what is wrong."""
+    if leaf == "bias" and target.dim() == 3 and family == "dictco":
+        side = target.shape[-1]
+        if value.dim() == 2 and value.shape[0] == side**2:
+            value = value.T.reshape(-1, side, side)
+    problem = tensor_problem(value, target)
+    if problem is None and leaf in CONSTANT_LEAVES and leaf != "num_batches_tracked":
+        return constant_problem(value, target)
+    if problem is None:
+        target.copy_(value)
+    return problem
+
+
+def _check_position_index(
+    state: Mapping[str, Tensor], published: str, bias: Tensor, family: str, wrong: list[str]
+) -> set[str]:
+    """Compare the index that lies beside a bias table, if any; returns the names it goes by."""
+    name = published.replace("relative_position_params", "relative_position_index")
+    value, names = _look_up(state, name, family, wrong)
+    if value is not None:
+        own = position_index(bias.shape[-1] ** 2)
+        problem = tensor_problem(value, own) or constant_problem(value, own)
+        wrong += [f"{name}: {problem}"] if problem else []
+    return names
+
+
+def _table_problems(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> list[str]:
+    """What CompressAI's coder, which checks nothing itself, would trip over."""
+    result = []
+    for name in ("entropy_bottleneck", "gaussian"):
+        cdf, length, offset, scales = (
+            tables.get(f"latent_codec.{name}.{leaf}", torch.zeros(0))
+            for leaf in ("_quantized_cdf", "_cdf_length", "_offset", "scale_table")
+        )
+        if not is_increasing(scales):
+            result.append(f"{name}: scale_table, expected increasing positive floats")
+        rows = model.config.N if name == "entropy_bottleneck" else scales.numel()
+        is_given = any(t.numel() for t in (cdf, length, offset))
+        if is_given and not is_coder_table(cdf, length, offset, rows):
+            result.append(f"{name}: _quantized_cdf, _cdf_length, _offset are no {rows} tables")
+    return result
+
+
+def _set_tables(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> None:
+    for key, value in tables.items():
+        path, leaf = key.rsplit(".", 1)
+        module = model.get_submodule(path)
+        if value.numel():
+            setattr(module, leaf, value.detach().clone().to(getattr(module, leaf)))
 
 
 def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
@@ -268,10 +349,12 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
         CheckpointError: if the model has parts that no published layout has (gains).
     """
     config = model.config
-    if config.is_variable_rate or bool(config.experts) != config.batch_norm:
+    is_whole = all(config.blocks) and config.residual_blocks > 0
+    if config.is_variable_rate or bool(config.experts) != config.batch_norm or not is_whole:
         raise CheckpointError(
-            f"model {config.name!r} has no published layout: it must be fixed-rate, and either "
-            "DCAE (shared dictionary, no BatchNorm) or DictCO (experts and BatchNorm)"
+            f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
+            "every stage, and be either DCAE (shared dictionary, no BatchNorm) or DictCO (experts "
+            "and BatchNorm)"
         )
     family = "dictco" if config.experts else "dcae"
     result = {}
@@ -283,17 +366,8 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
         if family == "dictco" and key.endswith("attention.bias"):
             value = value.flatten(1).T.contiguous()
             index = published.replace("relative_position_params", "relative_position_index")
-            result[index] = _position_index(value.shape[0])
+            result[index] = position_index(value.shape[0])
         result[published] = value
     if family == "dictco":
         result |= {alias: value for key, value in result.items() if (alias := _alias(key))}
     return result
-
-
-def _position_index(rows: int) -> Tensor:
-    """Row of the bias table for each query-key pair of a window, shape (L, L)."""
-    side = round(rows**0.5)
-    place = torch.arange((side + 1) // 2)
-    delta = place[:, None] - place[None, :] + side // 2  # (w, w)
-    index = delta[:, None, :, None] * side + delta[None, :, None, :]  # (w, w, w, w)
-    return index.reshape(len(place) ** 2, -1)

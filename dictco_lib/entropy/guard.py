@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from dictco_lib.entropy.gaussian import LOG_EDGES
+from dictco_lib.entropy.gaussian import LOG_EDGES, SCALE_LEVELS
 from dictco_lib.errors import BadHeader
 
 EPS = 1e-9
@@ -60,4 +60,9 @@ def unpack_guard(data: bytes) -> list[GuardEntry]:
     """Entries of a guard chunk."""
     if len(data) % _ENTRY.size:
         raise BadHeader(f"guard chunk has {len(data)} bytes, expected a multiple of {_ENTRY.size}")
-    return [GuardEntry(*fields) for fields in _ENTRY.iter_unpack(data)]
+    entries = [GuardEntry(*fields) for fields in _ENTRY.iter_unpack(data)]
+    if any(entry.bin >= SCALE_LEVELS for entry in entries):
+        raise BadHeader(
+            f"guard names a bin beyond {SCALE_LEVELS - 1}; the file is damaged, get it again"
+        )
+    return entries

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import zlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from dictco_lib.entropy.streams import (
     to_symbols,
     verified,
 )
+from dictco_lib.errors import NotUpdatedError
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.gain import Gain
 from dictco_lib.layers.residual import Downsample, Upsample, downsampling_conv, upsampling_conv
@@ -61,6 +64,19 @@ def residual_options(config: ModelConfig) -> dict:
 
 def _hyper_stage(config: ModelConfig) -> AttentionStage:
     return AttentionStage(config.N, config.hyper_head_dim, config.hyper_window, 1)
+
+
+def content_key(tensors: Iterable[Tensor]) -> int:
+    """Checksum of all values: tells whether a copy or a digest of them is still true.
+
+    Neither addresses nor torch's version counters can: writing to ``weight.data`` changes
+    neither, and tensors made in inference mode have no counter.
+    """
+    key = 0
+    for tensor in tensors:
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        key = zlib.crc32(data, zlib.crc32(f"{tensor.dtype}{tensor.shape}".encode(), key))
+    return key
 
 
 class LatentCodec(nn.Module):
@@ -160,7 +176,19 @@ class LatentCodec(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Build the integer frequency tables from the current weights."""
+        """Build the integer frequency tables from the current weights.
+
+        CompressAI's table of z, where a checkpoint brought one, is dropped: plain files get one
+        of the current weights.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.entropy_bottleneck.parameters()):
+            raise NotUpdatedError(
+                "the prior of z holds NaN or infinity, no tables can be built from it; go back to "
+                "a checkpoint from before training went wrong"
+            )
+        for leaf in ("_quantized_cdf", "_cdf_length", "_offset"):
+            old = getattr(self.entropy_bottleneck, leaf)
+            setattr(self.entropy_bottleneck, leaf, old.new_zeros(0))
         self.y_tables.fill(gaussian_probabilities())
         self.z_tables.fill(self._z_probabilities())
 
@@ -183,8 +211,7 @@ class LatentCodec(nn.Module):
         weight = self.entropy_bottleneck.quantiles
         if weight.dtype == dtype and not self.training:
             return self
-        tensors = (*self.parameters(), *self.buffers())
-        key = (dtype, *((t.data_ptr(), t._version) for t in tensors))
+        key = (dtype, weight.device, content_key((*self.parameters(), *self.buffers())))
         if self._coding_twin is None or self._coding_twin[0] != key:
             twin = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
             self._coding_twin = (key, twin)

@@ -6,9 +6,11 @@ reliably only with the software and machine that wrote it; .dco files have no su
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from compressai.ans import BufferedRansEncoder, RansDecoder
-from compressai.entropy_models import GaussianConditional
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor
 
 from dictco_lib.entropy.gaussian import LOG_SCALES
@@ -63,22 +65,31 @@ class RansDecodingCoder(_RansCoder):
         return torch.tensor(symbols, dtype=mean.dtype).reshape(mean.shape).to(mean.device) + mean
 
 
-def _prepare(codec: LatentCodec) -> None:
-    """Fill CompressAI's tables unless a checkpoint brought them."""
-    if not codec.gaussian.quantized_cdf.numel():
-        codec.gaussian.update_scale_table(LOG_SCALES.exp().float().tolist())
-    if not codec.entropy_bottleneck.quantized_cdf.numel():
-        codec.entropy_bottleneck.update()
+def _prepared(codec: LatentCodec) -> tuple[LatentCodec, EntropyBottleneck, GaussianConditional]:
+    """The codec in evaluation mode, and CompressAI's parts with tables.
+
+    Tables that a checkpoint did not bring are made of the current weights and not kept: weights
+    may change, and a checkpoint of ours does not hold them.
+    """
+    codec = codec.for_coding(codec.entropy_bottleneck.quantiles.dtype)
+    gaussian, bottleneck = codec.gaussian, codec.entropy_bottleneck
+    if not gaussian.quantized_cdf.numel():
+        gaussian = copy.deepcopy(gaussian)
+        gaussian.update_scale_table(LOG_SCALES.exp().float().tolist())
+    if not bottleneck.quantized_cdf.numel():
+        bottleneck = copy.deepcopy(bottleneck)
+        bottleneck.update()
+    return codec, bottleneck, gaussian
 
 
 @torch.no_grad()
 def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
     """Strings of y and z for one latent (1, M, H, W) of a fixed-rate model."""
-    _prepare(codec)
+    codec, bottleneck, gaussian = _prepared(codec)
     z = codec.h_a(y)
-    z_string = codec.entropy_bottleneck.compress(z)[0]
-    z_hat = codec.entropy_bottleneck.decompress([z_string], z.shape[-2:])
-    coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), codec.gaussian)
+    z_string = bottleneck.compress(z)[0]
+    z_hat = bottleneck.decompress([z_string], z.shape[-2:])
+    coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), gaussian)
     codec.run_slices(codec.side(z_hat, None), coder)
     return coder.finish(), z_string
 
@@ -88,12 +99,12 @@ def decompress_plain(
     codec: LatentCodec, y_string: bytes, z_string: bytes, shape: tuple[int, int]
 ) -> Tensor:
     """Decode ``y_hat`` (1, M, H, W); ``shape`` is that of z."""
-    _prepare(codec)
+    codec, bottleneck, gaussian = _prepared(codec)
     # CompressAI's decoder does not look for the end of a string: a damaged one gets zeros there
     # (a word for each symbol is more than it can ask for), never foreign memory.
     positions = shape[0] * shape[1]
     z_string += bytes(4 * (codec.config.N * positions + 16))
     y_string += bytes(4 * (16 * codec.config.M * positions + 16))
-    z_hat = codec.entropy_bottleneck.decompress([z_string], shape)
-    coder = RansDecodingCoder(y_string, codec.gaussian)
+    z_hat = bottleneck.decompress([z_string], shape)
+    coder = RansDecodingCoder(y_string, gaussian)
     return torch.cat(codec.run_slices(codec.side(z_hat, None), coder).y_hat, dim=1)

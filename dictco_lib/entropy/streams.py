@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dictco_lib.entropy.gaussian import LOG_SCALES, log_scale, scale_bins
 from dictco_lib.entropy.guard import GuardEntry, apply_guard, find_near_edges
-from dictco_lib.errors import BadChecksum, NotUpdatedError, ShapeError
+from dictco_lib.errors import BadChecksum, CheckpointError, NotUpdatedError, ShapeError
 
 PRECISION = 24  # bits of a frequency; constriction's default
 _TAIL = 5.5  # half-width of a Gaussian table in standard deviations; beyond lies the escape
@@ -67,6 +67,21 @@ class FrequencyTables(nn.Module):
         self.half_widths = torch.tensor(widths, dtype=torch.int32, device=device)
         self.frequencies = torch.from_numpy(np.concatenate(rows)).to(device)
         self._models = None
+
+    def check(self, rows: int) -> None:
+        """Raise CheckpointError unless these are filled tables of so many rows."""
+        widths, frequencies = self.half_widths.cpu().long(), self.frequencies.cpu().long()
+        sizes = 2 * widths + 2
+        ok = len(widths) == rows and bool((widths >= 1).all())
+        ok = ok and int(sizes.sum()) == len(frequencies) and bool((frequencies >= 1).all())
+        if ok:
+            sums = [int(row.sum()) for row in frequencies.split(sizes.tolist())]
+            ok = set(sums) == {2**PRECISION}
+        if not ok:
+            raise CheckpointError(
+                f"a frequency table is damaged: expected {rows} rows of positive numbers, each "
+                f"with the sum {2**PRECISION}"
+            )
 
     def encode(self, symbols: np.ndarray, rows: np.ndarray) -> bytes:
         """Code int32 symbols, each with the table of its row (uint8), both flat."""
@@ -204,7 +219,8 @@ def checksum(symbols: np.ndarray) -> int:
 def to_symbols(values: Tensor) -> np.ndarray:
     """Rounded values of one image as flat int32 symbols."""
     values = values.detach().flatten()
-    if not bool((values.abs() <= _MAX_SYMBOL).all()):
+    # In float64, because float32 rounds the limit up to 2**31.
+    if not bool((values.double().abs() <= _MAX_SYMBOL).all()):
         raise ShapeError(
             "a latent is not finite or beyond 2**31; the image or the weights hold wrong numbers"
         )

@@ -122,7 +122,13 @@ class DictionaryCodec(nn.Module):
             return None
         if quality is None:
             raise QualityError(f"model {self.config.name!r} needs a quality from 0 to 100")
-        q = torch.as_tensor(quality, dtype=x.dtype, device=x.device).expand(len(x))
+        try:
+            q = torch.as_tensor(quality, dtype=x.dtype, device=x.device).expand(len(x))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise QualityError(
+                f"quality {quality!r} is neither a number nor one number for each of {len(x)} "
+                f"images: {error}"
+            ) from None
         if not bool(((q >= 0) & (q <= 100)).all()):
             raise QualityError(f"quality {q.tolist()} is outside 0-100")
         return q / 100 * (len(self.config.lmbdas) - 1)
