@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib.checkpoints import fingerprint, load_published, to_published
+from dictco_lib.checkpoints import (
+    fingerprint,
+    load_checkpoint,
+    load_published,
+    save_checkpoint,
+    to_published,
+)
 from dictco_lib.config import DCAE, DICTCO
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import CheckpointError
@@ -179,13 +185,8 @@ def test_no_harm_to_a_weight_goes_unnamed(model):
 
 def test_any_tensor_may_be_misshapen_and_the_error_has_a_name(model):
     state = to_published(model)
-    special = [k for k in state if k.startswith(("entropy_bottleneck", "gaussian")) or "index" in k]
-    for name in {
-        *list(state)[::60],
-        *special[::2],
-        special[-1],
-        "gaussian_conditional.scale_table",
-    }:
+    special = [k for k in state if k.startswith(("entropy_bottleneck._", "gaussian_cond"))]
+    for name in {*list(state)[::200], *special}:
         for wrong in (torch.zeros(()), torch.zeros(2, 3), "weights"):
             with pytest.raises(CheckpointError):
                 load_published(state | {name: wrong})
@@ -225,7 +226,7 @@ def test_what_could_not_be_read_back_is_not_written():
             to_published(DictionaryCodec(replace(DCAE, **(SMALL | empty))))
 
 
-def test_plain_strings_are_made_with_tables_of_the_weights_at_hand(model):
+def test_plain_strings_are_made_with_tables_of_the_weights_at_hand(model, tmp_path):
     # The first call must not leave tables behind that no longer fit after training.
     x = torch.rand(1, 3, 128, 128)
     with torch.no_grad():
@@ -235,7 +236,8 @@ def test_plain_strings_are_made_with_tables_of_the_weights_at_hand(model):
             matrix += 0.5
         prior.quantiles += 0.3
         y_string, z_string = compress_plain(model.latent_codec, model.g_a(x))
-        fresh = load_published(to_published(model))
+        save_checkpoint(model, tmp_path / "trained.safetensors")
+        fresh = load_checkpoint(tmp_path / "trained.safetensors")
         assert compress_plain(fresh.latent_codec, fresh.g_a(x)) == (y_string, z_string)
         decoded = decompress_plain(fresh.latent_codec, y_string, z_string, (2, 2))
     assert decoded.shape == (1, SMALL["M"], 8, 8)
