@@ -146,6 +146,19 @@ def test_the_float64_twin_follows_every_change_of_the_weights(nano, change):
     assert codec.compress(y, level) == fresh.compress(y, level)
 
 
+def test_gates_that_a_bias_alone_has_chosen_still_add_up():
+    model = DictionaryCodec(replace(NANO, experts=4, top_k=2))
+    attention = model.latent_codec.slices[0].attention
+    attention.router[-1].weight.data.zero_()
+    attention.router[-1].bias.data = torch.tensor([200.0, 200.0, 1.0, 0.0])
+    attention.selection_bias.copy_(torch.tensor([0.0, 0.0, 9.0, 9.0]))
+    gates = attention.gates(torch.zeros(1, 2, 2, NANO.dictionary_dim))
+    want = torch.tensor([1.0, 0.0]).softmax(0)
+    torch.testing.assert_close(gates[0, 0, 0, 2:].detach(), want)
+    torch.testing.assert_close(gates.sum(-1), torch.ones(1, 2, 2))
+    assert not gates[..., :2].any()
+
+
 def test_coding_works_in_inference_mode(crops):
     with torch.inference_mode():
         model = DictionaryCodec.from_preset("nano").eval()

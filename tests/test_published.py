@@ -221,9 +221,9 @@ def test_loading_keeps_the_random_numbers_of_the_caller(model):
 
 
 def test_what_could_not_be_read_back_is_not_written():
-    for empty in ({"blocks": (0, 2, 3)}, {"residual_blocks": 0}):
+    for other in ({"blocks": (0, 2, 3)}, {"residual_blocks": 0}, {"top_k": 2}):
         with pytest.raises(CheckpointError, match="no published layout"):
-            to_published(DictionaryCodec(replace(DCAE, **(SMALL | empty))))
+            to_published(DictionaryCodec(replace(DICTCO, **(SMALL | other))))
 
 
 def test_plain_strings_are_made_with_tables_of_the_weights_at_hand(model, tmp_path):

@@ -349,11 +349,12 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
         CheckpointError: if the model has parts that no published layout has (gains).
     """
     config = model.config
+    is_family = bool(config.experts) == config.batch_norm and not config.top_k
     is_whole = all(config.blocks) and config.residual_blocks > 0
-    if config.is_variable_rate or bool(config.experts) != config.batch_norm or not is_whole:
+    if config.is_variable_rate or not (is_family and is_whole):
         raise CheckpointError(
             f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
-            "every stage, and be either DCAE (shared dictionary, no BatchNorm) or DictCO (experts "
+            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm) or DictCO (experts "
             "and BatchNorm)"
         )
     family = "dictco" if config.experts else "dcae"

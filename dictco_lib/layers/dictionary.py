@@ -145,13 +145,15 @@ class DictionaryAttention(nn.Module):
         """Weights of the experts at each place, (B, H, W, D) -> (B, H, W, K), adding up to 1."""
         if self.router is None:
             return u.new_ones(*u.shape[:3], 1)
-        gates = self.router(u).softmax(-1)
+        logits = self.router(u)
+        gates = logits.softmax(-1)
         if not self.top_k:
             return gates
-        # The bias decides who is chosen, not how much the chosen ones count.
+        # The bias decides who is chosen, not how much the chosen ones count. The softmax of their
+        # logits alone: their gates may all be so small that they could not be scaled up again.
         chosen = (gates + self.selection_bias).topk(self.top_k, dim=-1).indices
-        gates = gates * torch.zeros_like(gates).scatter(-1, chosen, 1.0)
-        return gates / gates.sum(-1, keepdim=True)
+        is_out = torch.ones_like(gates, dtype=torch.bool).scatter(-1, chosen, False)
+        return logits.masked_fill(is_out, float("-inf")).softmax(-1)
 
     def _attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
         b, height, width, dim = q.shape
