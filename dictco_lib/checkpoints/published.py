@@ -346,7 +346,7 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
     """State dict of a fixed-rate model in the published layout, ready for ``torch.save``.
 
     Raises:
-        CheckpointError: if the model has parts that no published layout has (gains).
+        CheckpointError: if the model has parts that no published layout has (gains, top_k), or lacks some.
     """
     config = model.config
     is_family = bool(config.experts) == config.batch_norm and not config.top_k
@@ -354,8 +354,8 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
     if config.is_variable_rate or not (is_family and is_whole):
         raise CheckpointError(
             f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
-            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm) or DictCO (experts "
-            "and BatchNorm)"
+            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm) or "
+            "DictCO (experts and BatchNorm)"
         )
     family = "dictco" if config.experts else "dcae"
     result = {}
