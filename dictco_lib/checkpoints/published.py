@@ -346,7 +346,8 @@ def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
     """State dict of a fixed-rate model in the published layout, ready for ``torch.save``.
 
     Raises:
-        CheckpointError: if the model has parts that no published layout has (gains, top_k), or lacks some.
+        CheckpointError: if the model has parts that no published layout has (gains, top_k), or
+            lacks some that all have.
     """
     config = model.config
     is_family = bool(config.experts) == config.batch_norm and not config.top_k
