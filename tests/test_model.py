@@ -134,8 +134,14 @@ def changed_by_casting(codec):
     codec.half().float()
 
 
-@pytest.mark.parametrize("change", [changed_by_data, changed_by_loading, changed_by_casting])
-def test_the_float64_twin_follows_every_change_of_the_weights(nano, change):
+def changed_by_rerouting(codec):
+    codec.slices[1].attention.reroute = lambda gates: gates.flip(-1)
+
+
+@pytest.mark.parametrize(
+    "change", [changed_by_data, changed_by_loading, changed_by_casting, changed_by_rerouting]
+)
+def test_the_float64_twin_follows_every_change(nano, change):
     codec = copy.deepcopy(nano.latent_codec)
     y, level = torch.randn(1, NANO.M, 8, 8) * 3, torch.tensor([2.0])
     before = codec.for_coding()

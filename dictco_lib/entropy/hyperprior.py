@@ -211,7 +211,9 @@ class LatentCodec(nn.Module):
         weight = self.entropy_bottleneck.quantiles
         if weight.dtype == dtype and not self.training:
             return self
-        key = (dtype, weight.device, content_key((*self.parameters(), *self.buffers())))
+        overruled = [head.attention.reroute for head in self.slices]
+        values = content_key((*self.parameters(), *self.buffers()))
+        key = (dtype, weight.device, overruled, values)
         if self._coding_twin is None or self._coding_twin[0] != key:
             twin = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
             self._coding_twin = (key, twin)
