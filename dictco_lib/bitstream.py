@@ -91,8 +91,15 @@ class Container:
 
 
 def pack(container: Container) -> bytes:
-    """Bytes of a .dco file."""
+    """Bytes of a .dco file.
+
+    Raises:
+        BadHeader: if :func:`unpack` would not accept the file.
+    """
     quality = FIXED_RATE if container.quality is None else round(container.quality * 100)
+    _check_header(
+        container.width, container.height, quality, container.flags, len(container.chunks)
+    )
     header = b"".join(
         [
             MAGIC,
@@ -166,14 +173,17 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise BadHeader(
             f"the header says {width}x{height} pixels, expected sides from 1 to {MAX_SIDE} and at "
-            f"most {MAX_PIXELS} pixels; {_GET_AGAIN}"
+            f"most {MAX_PIXELS} pixels; {_GET_AGAIN}, or cut the picture"
         )
     if quality > 10_000 and quality != FIXED_RATE:
         raise BadHeader(f"the header says quality {quality / 100}, expected 0-100; {_GET_AGAIN}")
     if flags & ~sum(Flag):
         raise BadHeader(f"the header has unknown flags {flags:#x}; update dictco_lib")
     if count > MAX_CHUNKS:
-        raise BadHeader(f"the header says {count} chunks, at most {MAX_CHUNKS}; {_GET_AGAIN}")
+        raise BadHeader(
+            f"the header says {count} chunks, expected at most {MAX_CHUNKS}; {_GET_AGAIN}, or "
+            "encode with larger tiles"
+        )
 
 
 def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:

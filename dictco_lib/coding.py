@@ -24,7 +24,7 @@ from dictco_lib.checkpoints import fingerprint
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
 from dictco_lib.entropy.streams import LatentStreams
 from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
-from dictco_lib.images import Picture, pack_plane, read_picture, to_pil, unpack_plane
+from dictco_lib.images import Picture, inflate, pack_plane, read_picture, to_pil, unpack_plane
 from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
 from dictco_lib.tiles import (
     LATENT_STRIDE,
@@ -119,6 +119,7 @@ def to_latent(
             f"the picture has {picture.size[0]}x{picture.size[1]} pixels, a .dco file holds sides "
             f"up to {MAX_SIDE} and {MAX_PIXELS} pixels; cut it"
         )
+    extra = _extra_chunks(picture, metadata)
     start = time.perf_counter()
     x = pad_to_stride(picture.pixels[None])
     shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
@@ -126,7 +127,7 @@ def to_latent(
     boxes = tile_boxes(shape, tile)
     y = [analyse(model, x, box) for box in boxes]
     seconds = time.perf_counter() - start
-    return Latent(picture, shape, tile, boxes, y, _extra_chunks(picture, metadata), seconds)
+    return Latent(picture, shape, tile, boxes, y, extra, seconds)
 
 
 @torch.no_grad()
@@ -258,10 +259,17 @@ def _latent_chunks(streams: list[LatentStreams]) -> list[Chunk]:
 
 def _extra_chunks(picture: Picture, metadata: bool) -> list[Chunk]:
     chunks = []
-    if picture.profile:
-        chunks.append(Chunk(ChunkType.PROFILE, zlib.compress(picture.profile, 9)))
-    if metadata and picture.exif:
-        chunks.append(Chunk(ChunkType.EXIF, zlib.compress(picture.exif, 9)))
+    if metadata and picture.is_exif_damaged:
+        raise ImageError("the picture's EXIF data is damaged; encode without metadata")
+    kept = {ChunkType.PROFILE: picture.profile, ChunkType.EXIF: picture.exif if metadata else None}
+    for kind, data in kept.items():
+        if data and len(data) > MAX_METADATA:
+            raise ImageError(
+                f"the picture's {kind.name.lower()} has {len(data)} bytes, a .dco file keeps up "
+                f"to {MAX_METADATA}; remove it"
+            )
+        if data:
+            chunks.append(Chunk(kind, zlib.compress(data, 9)))
     if picture.alpha is not None:
         chunks.append(Chunk(ChunkType.ALPHA, pack_plane(picture.alpha)))
     return chunks
@@ -303,18 +311,13 @@ def _latent_streams(
 def _picture(container: Container, pixels: Tensor) -> Picture:
     def inflated(kind: ChunkType) -> bytes | None:
         found = container.of_type(kind)
-        if not found:
-            return None
-        try:
-            engine = zlib.decompressobj()
-            data = engine.decompress(found[0], MAX_METADATA)
-        except zlib.error as error:
-            raise BadHeader(f"chunk {kind.name.lower()} cannot be inflated: {error}") from None
-        if engine.unconsumed_tail:
-            raise BadHeader(f"chunk {kind.name.lower()} inflates to over {MAX_METADATA} bytes")
-        return data
+        return inflate(found[0], MAX_METADATA, kind.name.lower()) if found else None
 
     alpha = container.of_type(ChunkType.ALPHA)
+    if alpha and container.flags & Flag.SIXTEEN_BIT:
+        raise BadHeader(
+            "the file says 16 bits and holds alpha, which no picture does; get it again"
+        )
     return Picture(
         pixels,
         is_grey=bool(container.flags & Flag.GREY),

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import importlib.resources
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from torch import Tensor
 
-from dictco_lib.errors import ImageError
+from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.files import atomic_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif", ".avif"}
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+# Formats of Pillow that hold alpha, and 16-bit grey; others may drop them in silence.
+_ALPHA_FORMATS = {"PNG", "TIFF", "WEBP", "AVIF", "TGA", "JPEG2000", "DDS", "QOI", "SGI"}
+_SIXTEEN_BIT_FORMATS = {"PNG", "TIFF", "JPEG2000", "PPM"}
 _DEMO_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
@@ -33,6 +47,7 @@ class Picture:
     alpha: np.ndarray | None = None
     profile: bytes | None = None
     exif: bytes | None = None
+    is_exif_damaged: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,7 +83,6 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor) -> Pict
     path = Path(source)
     try:
         with Image.open(path) as image:
-            image.load()
             return _from_pil(image, str(path))
     except FileNotFoundError:
         raise ImageError(f"picture {path} does not exist") from None
@@ -112,21 +126,10 @@ def _array_to_pil(a: np.ndarray) -> Image.Image:
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
-    if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ImageError(
-            f"{name} holds {frames} pictures, a .dco file holds one; save the one you want as PNG"
-        )
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F"):
-        raise ImageError(
-            f"{name} has colour mode {image.mode}, which would not come back unchanged; convert "
-            "it to RGB first, as with Pillow's image.convert('RGB')"
-        )
-    exif = image.getexif()
-    profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
-    if _ORIENTATION in exif:
-        del exif[_ORIENTATION]
-    kept = {"profile": profile, "exif": exif.tobytes() if len(exif) else None}
+    _refuse_losses(image, name)
+    orientation, kept = _read_exif(image)
+    kept["profile"] = image.info.get("icc_profile")
+    upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     if upright.mode.startswith("I"):
         return _from_sixteen_bit(upright, name, kept)
     if upright.mode == "P" or "transparency" in upright.info:
@@ -139,6 +142,53 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
     is_grey = upright.mode in ("L", "LA", "1")
     pixels = np.array(upright.convert("RGB"), dtype=np.float32) / 255
     return Picture(torch.from_numpy(pixels).permute(2, 0, 1), is_grey, alpha=alpha, **kept)
+
+
+def _refuse_losses(image: Image.Image, name: str) -> None:
+    """Raise ImageError for what would not come back; loads the image."""
+    is_deep = _has_deep_colour(image)  # loading makes 8 bits of it, and forgets
+    image.load()
+    if 0 in image.size:
+        raise ImageError(f"{name} is {image.width}x{image.height}, expected at least one pixel")
+    if is_deep:
+        raise ImageError(
+            f"{name} has colours of 16 bits, of which only 8 would come back; convert it to 8 "
+            "bits first, or keep one channel as 16-bit grey"
+        )
+    if image.mode.startswith("I") and "transparency" in image.info:
+        raise ImageError(f"{name} has 16 bits and transparency; remove one of them first")
+    # The further pictures of an MPO are previews and depth maps beside a phone's JPEG.
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ImageError(
+            f"{name} holds {frames} pictures, a .dco file holds one; save the one you want as PNG"
+        )
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F"):
+        raise ImageError(
+            f"{name} has colour mode {image.mode}, which would not come back unchanged; convert "
+            "it to RGB first, as with Pillow's image.convert('RGB')"
+        )
+
+
+def _has_deep_colour(image: Image.Image) -> bool:
+    if image.mode.startswith("I") or not getattr(image, "tile", None):
+        return False
+    codec, _, _, args = image.tile[0]
+    return ";16" in str(args) or (codec.startswith("ppm") and args[1] > 255)
+
+
+def _read_exif(image: Image.Image) -> tuple[int, dict]:
+    """Orientation, and the picture's fields about the rest; the caller's image stays as it is."""
+    orientation = 1
+    try:
+        exif = image.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+        rest = Image.Exif()
+        rest.load(exif.tobytes())
+        rest.pop(_ORIENTATION, None)
+        return orientation, {"exif": rest.tobytes() if len(rest) else None}
+    except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
+        return orientation, {"is_exif_damaged": True}
 
 
 def _from_sixteen_bit(image: Image.Image, name: str, kept: dict) -> Picture:
@@ -181,39 +231,89 @@ def to_uint8(x: Tensor) -> np.ndarray:
     return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
+def output_format(path: str | Path) -> str:
+    """Pillow's name of the format that a path's suffix stands for.
+
+    Raises:
+        ImageError: if Pillow cannot write it.
+    """
+    suffix = Path(path).suffix.lower()
+    name = Image.registered_extensions().get(suffix)
+    if name not in Image.SAVE:
+        raise ImageError(f"pictures cannot be written with the suffix {suffix!r}; use .png")
+    return name
+
+
 def write_image(image: Image.Image, path: str | Path) -> None:
-    """Save a picture in the format of its suffix, all or nothing."""
+    """Save a picture in the format of its suffix, all or nothing.
+
+    Raises:
+        ImageError: if the format cannot be written, or would lose alpha or 16 bits.
+    """
     path = Path(path)
-    formats = Image.registered_extensions()
-    if path.suffix.lower() not in formats:
-        raise ImageError(f"no picture format has the suffix {path.suffix!r}; use .png")
+    name = output_format(path)
+    if "A" in image.getbands() and name not in _ALPHA_FORMATS:
+        raise ImageError(f"{path.suffix} files cannot keep the picture's alpha; use .png")
+    if image.mode.startswith("I") and name not in _SIXTEEN_BIT_FORMATS:
+        raise ImageError(f"{path.suffix} files cannot keep the picture's 16 bits; use .png")
     info = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif")}
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format=formats[path.suffix.lower()], **info)
-    except (OSError, ValueError) as error:
+        image.save(buffer, format=name, **info)
+    except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
         raise ImageError(
             f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
-        ) from None
+        ) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
+def inflate(data: bytes, limit: int, what: str) -> bytes:
+    """Undo ``zlib.compress``, without ever making more than ``limit`` bytes.
+
+    Raises:
+        BadHeader: if the data is damaged or cut, or inflates to more.
+    """
+    engine = zlib.decompressobj()
+    try:
+        inflated = engine.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise BadHeader(f"{what} cannot be inflated ({error}); get the file again") from None
+    if len(inflated) > limit:
+        raise BadHeader(f"{what} inflates to over {limit} bytes; get the file again")
+    if not engine.eof:
+        raise BadHeader(f"{what} ends early; get the file again")
+    return inflated
+
+
 def pack_plane(plane: np.ndarray) -> bytes:
-    """A (H, W) uint8 plane without loss, as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(plane).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    """A (H, W) uint8 plane without loss: differences along the rows, deflated."""
+    # Differences halve the bytes of soft edges, and cost nothing for hard ones.
+    return zlib.compress(np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes(), 9)
 
 
 def unpack_plane(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The way back; ``size`` is the (width, height) that must come out."""
+    """The way back; ``size`` is the (width, height) that must come out.
+
+    Raises:
+        BadHeader: if anything else comes out.
+    """
+    if data.startswith(b"\x89PNG"):  # how the first files held it
+        return _unpack_png_plane(data, size)
+    width, height = size
+    flat = inflate(data, width * height, "alpha")
+    if len(flat) != width * height:
+        raise BadHeader(f"alpha has {len(flat)} bytes, expected {width * height}; get it again")
+    steps = np.frombuffer(flat, np.uint8).reshape(height, width)
+    return np.cumsum(steps, axis=1, dtype=np.uint8)
+
+
+def _unpack_png_plane(data: bytes, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.size != size or image.mode != "L":
-                raise ImageError(
-                    f"alpha plane is {image.size} {image.mode}, expected {size} L; file damaged"
-                )
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"alpha plane cannot be read ({error}); the file is damaged") from None
+            if image.size == size and image.mode == "L":
+                return np.array(image)
+            problem: object = f"{image.size} {image.mode} instead of {size} L"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        problem = error
+    raise BadHeader(f"alpha cannot be read ({problem}); get the file again")

@@ -8,17 +8,24 @@ from PIL import Image
 
 from dictco_lib.bitstream import PlainFile, pack_plain, unpack_plain
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
-from dictco_lib.errors import BadHeader, ImageError, QualityError
-from dictco_lib.images import read_picture, to_uint8
+from dictco_lib.errors import BadHeader, DictcoError, ImageError, QualityError
+from dictco_lib.images import Picture, read_picture, to_uint8
 from dictco_lib.models import DictionaryCodec
 
 #: Both sides are zero-padded to multiples of this, evenly on the two ends.
 PAD = 128
+#: Plain files know no tiles: this bounds the memory that one can ask for.
+MAX_PADDED_PIXELS = 2**24
 
 
-def _padding(height: int, width: int) -> tuple[int, int, int, int]:
+def _padding(height: int, width: int, error: type[DictcoError]) -> tuple[int, int, int, int]:
     """Left, right, top and bottom."""
     x, y = -width % PAD, -height % PAD
+    if (height + y) * (width + x) > MAX_PADDED_PIXELS:
+        raise error(
+            f"got {width}x{height} pixels, a .bin file holds at most {MAX_PADDED_PIXELS} with "
+            f"sides rounded up to multiples of {PAD}; use a .dco file"
+        )
     return x // 2, x - x // 2, y // 2, y - y // 2
 
 
@@ -31,20 +38,33 @@ def _check(model: DictionaryCodec) -> None:
         )
 
 
+def _refuse_losses(picture: Picture) -> None:
+    there = {
+        "alpha": picture.alpha is not None,
+        "16 bits": picture.is_sixteen_bit,
+        "the colour profile": bool(picture.profile),
+    }
+    if lost := [name for name, is_there in there.items() if is_there]:
+        raise ImageError(
+            f"a .bin file cannot keep {' and '.join(lost)}; write a .dco file, or convert the "
+            "picture to plain 8-bit RGB first"
+        )
+
+
 @torch.no_grad()
 def encode_plain(model: DictionaryCodec, image: object) -> bytes:
     """Compress a picture to the plain format.
 
     Raises:
-        ImageError: for a picture with alpha, which the format cannot hold.
+        ImageError: for a picture that is too large, or with alpha, 16 bits or a colour profile,
+            which the format cannot hold.
         QualityError: for a variable-rate model.
     """
     _check(model)
     picture = read_picture(image)
-    if picture.alpha is not None:
-        raise ImageError("a .bin file cannot keep alpha; write a .dco file, or remove it")
+    _refuse_losses(picture)
     width, height = picture.size
-    x = F.pad(picture.pixels[None], _padding(height, width))
+    x = F.pad(picture.pixels[None], _padding(height, width, ImageError))
     weight = next(model.g_a.parameters())
     y_string, z_string = compress_plain(model.latent_codec, model.g_a(x.to(weight)))
     return pack_plain(PlainFile(height, width, y_string, z_string))
@@ -52,15 +72,17 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
 
 @torch.no_grad()
 def decode_plain(model: DictionaryCodec, data: bytes) -> Image.Image:
-    """Decompress a plain file; nothing in it proves that model and machine are right."""
+    """Decompress a plain file.
+
+    Raises:
+        BadChecksum: if the strings do not end as they should: the only sign that the file is
+            damaged, or was made with other weights or on another machine.
+        BadHeader, Truncated: if the sizes in the file cannot be true.
+        QualityError: for a variable-rate model.
+    """
     _check(model)
     file = unpack_plain(data)
-    left, right, top, bottom = _padding(file.height, file.width)
-    padded = (file.height + top + bottom, file.width + left + right)
-    if padded[0] * padded[1] > 2**28:
-        raise BadHeader(
-            f"the .bin file says {file.width}x{file.height} pixels, too many to be true"
-        )
-    shape = (padded[0] // 64, padded[1] // 64)
+    left, right, top, bottom = _padding(file.height, file.width, BadHeader)
+    shape = ((file.height + top + bottom) // 64, (file.width + left + right) // 64)
     x_hat = model.g_s(decompress_plain(model.latent_codec, file.y, file.z, shape))[0]
     return Image.fromarray(to_uint8(x_hat[:, top : top + file.height, left : left + file.width]))

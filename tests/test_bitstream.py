@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dictco_lib import bitstream
 from dictco_lib.bitstream import (
+    MAX_CHUNKS,
     Chunk,
     ChunkType,
     Container,
@@ -103,11 +105,24 @@ def test_foreign_files_and_other_versions_are_named():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"width": 0}, {"width": 2**31}, {"width": 2**16, "height": 2**16}, {"flags": 0x80}],
+    [
+        {"width": 0},
+        {"width": 2**31},
+        {"width": 2**16, "height": 2**16},
+        {"flags": 0x80},
+        {"quality": 100.01},
+        {"chunks": [Chunk(ChunkType.Z, b"")] * (MAX_CHUNKS + 1)},
+    ],
+    ids=lambda changes: next(iter(changes)),
 )
-def test_absurd_headers_are_refused_before_anything_is_allocated(changes):
+def test_absurd_headers_are_neither_written_nor_read(monkeypatch, changes):
     with pytest.raises(BadHeader):
-        unpack(pack(container(**changes)))
+        pack(container(**changes))
+    with monkeypatch.context() as patch:
+        patch.setattr(bitstream, "_check_header", lambda *header: None)
+        data = pack(container(**changes))
+    with pytest.raises(BadHeader):
+        unpack(data)
 
 
 def test_an_absurd_chunk_length_is_truncation():

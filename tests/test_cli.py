@@ -208,6 +208,7 @@ def test_damaged_files_give_one_line_and_no_output(capsys, folder, tmp_path, dam
         (("compress", "none.png", "x.dco"), "none.png does not exist"),
         (("compress", "a.png", "x.png"), "suffix .dco"),
         (("decompress", "none.dco", "x.png"), "none.dco does not exist"),
+        (("decompress", "none.dco", "x.psd"), "suffix '.psd'; use .png"),
         (("inspect", "none.dco"), "none.dco does not exist"),
         (("evaluate", "none"), "no folder"),
         (("train", "none.toml"), "does not exist"),

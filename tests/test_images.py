@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
-from dictco_lib.errors import ImageError
+from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import (
     demo_photos,
     pack_plane,
@@ -78,6 +80,31 @@ def test_exif_rotation_is_applied_once(rgb, tmp_path):
     assert 0x0112 not in kept and kept[0x010E] == "a title"
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_turns_as_in_pillow_and_leaves_the_image_as_it_was(rgb, orientation):
+    image = Image.fromarray(rgb)
+    image.getexif()[0x0112] = orientation
+    want = np.array(ImageOps.exif_transpose(image))
+    for _ in range(2):  # the second time as well
+        assert np.array_equal(to_uint8(read_picture(image).pixels), want)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"Exif\0\0no such thing", b"Exif\0\0II*\0\xff\0\0\0", b"?"])
+def test_damaged_exif_is_no_exif(rgb, tmp_path, exif):
+    Image.fromarray(rgb).save(tmp_path / "in.png", exif=exif)
+    picture = read_picture(tmp_path / "in.png")
+    assert picture.exif is None and np.array_equal(to_uint8(picture.pixels), rgb)
+
+
+def test_exif_that_cannot_be_written_again_still_turns_the_picture(rgb):
+    image = Image.fromarray(rgb)
+    image.getexif()[0x0112] = 6
+    image.getexif()[0x0100] = "not a number"
+    picture = read_picture(image)
+    assert picture.size == (5, 7) and picture.exif is None and picture.is_exif_damaged
+
+
 def test_profiles_are_kept(rgb, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(rgb).save(tmp_path / "in.png", icc_profile=profile)
@@ -92,6 +119,57 @@ def test_what_would_be_lost_is_refused(rgb, tmp_path):
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match="holds 2 pictures"):
         read_picture(tmp_path / "moving.gif")
+
+
+def png(width: int, height: int, colour_type: int, depth: int, pixels: bytes, *more) -> bytes:
+    """A PNG file, as Pillow does not write all kinds."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    parts = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(2, 1, 2, 16, bytes(range(13))),  # RGB
+        png(2, 1, 4, 16, bytes(range(9))),  # grey and alpha
+        png(2, 1, 6, 16, bytes(range(17))),  # RGBA
+        b"P6\n2 1\n65535\n" + bytes(range(12)),
+        b"P3\n1 1\n65535\n1 2 3\n",
+    ],
+    ids=["RGB", "grey and alpha", "RGBA", "PPM", "plain PPM"],
+)
+def test_colours_of_sixteen_bits_are_refused(tmp_path, data):
+    (tmp_path / "deep").write_bytes(data)
+    with pytest.raises(ImageError, match="16 bits, of which only 8"):
+        read_picture(tmp_path / "deep")
+    with Image.open(tmp_path / "deep") as image, pytest.raises(ImageError, match="only 8"):
+        read_picture(image)
+
+
+def test_sixteen_bit_grey_with_a_transparent_value_is_refused(tmp_path):
+    plain = png(2, 1, 0, 16, bytes(range(5)))
+    (tmp_path / "grey.png").write_bytes(plain)
+    assert read_picture(tmp_path / "grey.png").is_sixteen_bit
+    (tmp_path / "grey.png").write_bytes(png(2, 1, 0, 16, bytes(range(5)), (b"tRNS", b"\1\2")))
+    with pytest.raises(ImageError, match="transparency"):
+        read_picture(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_pictures_without_a_pixel_are_refused(size):
+    with pytest.raises(ImageError, match="at least one pixel"):
+        read_picture(Image.new("RGB", size))
+
+
+def test_the_first_picture_of_a_phones_jpeg_is_the_picture(rgb, tmp_path):
+    photo, preview = (Image.new("RGB", size, "red") for size in ((64, 48), (16, 12)))
+    photo.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
+    assert Image.open(tmp_path / "phone.jpg").n_frames == 2
+    assert read_picture(tmp_path / "phone.jpg").size == (64, 48)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64)])
@@ -128,15 +206,83 @@ def test_an_unwritable_mode_leaves_the_old_file(tmp_path, rgb):
     assert target.read_bytes() == b"old"
     with pytest.raises(ImageError, match="suffix"):
         write_image(Image.fromarray(rgb), tmp_path / "out.xyz")
+    with pytest.raises(ImageError, match="suffix"):  # Pillow reads these only
+        write_image(Image.fromarray(rgb), tmp_path / "out.psd")
+
+
+@pytest.mark.parametrize(
+    "suffix", [".png", ".tif", ".webp", ".tga", ".jp2", ".bmp", ".ppm", ".gif", ".avif"]
+)
+@pytest.mark.parametrize(
+    ("kind", "keepers"),
+    [
+        ("alpha", (".png", ".tif", ".webp", ".tga", ".jp2", ".avif")),
+        ("16 bits", (".png", ".tif", ".jp2", ".ppm")),
+    ],
+)
+def test_alpha_and_sixteen_bits_are_kept_or_refused(rgb, tmp_path, suffix, kind, keepers):
+    image = Image.fromarray(rgb)
+    if kind == "alpha":
+        image.putalpha(7)
+    else:
+        image = Image.fromarray(np.arange(35, dtype=np.uint16).reshape(5, 7) * 1000)
+    target = tmp_path / f"out{suffix}"
+    if suffix not in keepers:
+        with pytest.raises(ImageError, match=f"cannot keep the picture's {kind}"):
+            write_image(image, target)
+        assert not target.exists()
+        return
+    write_image(image, target)
+    with Image.open(target) as back:
+        if kind == "alpha":
+            assert set(np.unique(back.getchannel("A"))) == {7}
+        else:
+            assert np.array_equal(np.array(back), np.array(image))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_exif_that_a_format_cannot_hold_is_named(rgb, tmp_path, suffix):
+    image = Image.fromarray(rgb)
+    image.info["exif"] = b"Exif\0\0no such thing" + bytes(70_000)
+    with pytest.raises(ImageError, match="use .png"):
+        write_image(image, tmp_path / f"out{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_planes_round_trip_and_damage_is_named(rgb):
     plane = rgb[:, :, 0]
     assert np.array_equal(unpack_plane(pack_plane(plane), (7, 5)), plane)
-    with pytest.raises(ImageError, match="alpha"):
-        unpack_plane(pack_plane(plane), (8, 5))
-    with pytest.raises(ImageError, match="alpha"):
-        unpack_plane(b"nonsense", (7, 5))
+    for data, size in (
+        (pack_plane(plane), (8, 5)),
+        (pack_plane(plane), (7, 4)),
+        (pack_plane(plane)[:-1], (7, 5)),
+        (b"nonsense", (7, 5)),
+    ):
+        with pytest.raises(BadHeader, match="alpha"):
+            unpack_plane(data, size)
+
+
+def test_planes_of_the_first_files_are_read_and_their_damage_is_named(rgb):
+    buffer = io.BytesIO()
+    Image.fromarray(rgb[:, :, 0]).save(buffer, "PNG")
+    assert np.array_equal(unpack_plane(buffer.getvalue(), (7, 5)), rgb[:, :, 0])
+    huge = png(60_000, 60_000, 0, 8, b"")
+    for data, size in (
+        (buffer.getvalue(), (8, 5)),
+        (buffer.getvalue()[:50], (7, 5)),
+        (huge, (7, 5)),
+        (huge, (60_000, 60_000)),
+    ):
+        with pytest.raises(BadHeader, match="alpha"):
+            unpack_plane(data, size)
+
+
+def test_planes_beyond_pillows_limit_come_back(rgb, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # stands for 179 million pixels
+    image = Image.fromarray(rgb)
+    image.putalpha(7)
+    plane = read_picture(np.array(image)).alpha
+    assert np.array_equal(unpack_plane(pack_plane(plane), (7, 5)), plane)
 
 
 def test_the_packaged_photographs_are_there():

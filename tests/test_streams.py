@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from compressai.ans import BufferedRansEncoder
+from compressai.entropy_models import GaussianConditional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,13 +19,14 @@ from dictco_lib.entropy.guard import (
     pack_guard,
     unpack_guard,
 )
+from dictco_lib.entropy.rans import RansReader
 from dictco_lib.entropy.streams import (
     PRECISION,
     FrequencyTables,
     gaussian_probabilities,
     to_symbols,
 )
-from dictco_lib.errors import BadHeader, NotUpdatedError, ShapeError
+from dictco_lib.errors import BadChecksum, BadHeader, NotUpdatedError, ShapeError
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +115,68 @@ def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():
         apply_guard(bins, [GuardEntry(0, 99, 1)], k=0)
 
 
-def test_a_bin_that_no_table_has_is_named():
-    with pytest.raises(BadHeader, match="bin beyond 63"):
-        unpack_guard(pack_guard([GuardEntry(0, 0, 64)]))
+def test_a_guard_that_names_no_bin_is_refused():
+    assert unpack_guard(pack_guard([GuardEntry(0, 0, 63)]))
+    for wrong in (64, 255):
+        with pytest.raises(BadHeader, match=f"bin {wrong}"):
+            unpack_guard(pack_guard([GuardEntry(0, 0, wrong)]))
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> GaussianConditional:
+    """CompressAI's tables."""
+    gaussian = GaussianConditional(None)
+    gaussian.update_scale_table(LOG_SCALES.exp().float().tolist())
+    return gaussian
+
+
+def write_rans(gaussian: GaussianConditional, symbols: list[int], rows: list[int]) -> bytes:
+    encoder = BufferedRansEncoder()
+    tables = gaussian.quantized_cdf, gaussian.cdf_length, gaussian.offset
+    encoder.encode_with_indexes(symbols, rows, *(table.tolist() for table in tables))
+    return encoder.flush()
+
+
+# CompressAI's encoder takes no symbols of 2**27 and more, and wants a few of them.
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.integers(-3, 3), st.integers(-(2**26), 2**26)), st.integers(0, 63)),
+        min_size=8,
+        max_size=200,
+    )
+)
+def test_any_symbols_that_compressai_wrote_are_read_escapes_included(gaussian, pairs):
+    symbols, rows = (list(column) for column in zip(*pairs, strict=True))
+    reader = RansReader("y", write_rans(gaussian, symbols, rows), gaussian)
+    half = len(rows) // 2
+    assert reader.read(rows[:half]) + reader.read(rows[half:]) == symbols
+    reader.finish()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data[:-4],
+        lambda data: data + bytes(4),
+        lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
+        lambda data: b"\xff" * len(data),
+        lambda data: b"\x0f\0\0\0" * (len(data) // 4),  # escape digits, one in each word
+        lambda data: bytes(len(data)),
+    ],
+)
+def test_a_damaged_string_of_compressai_does_not_end_where_its_symbols_do(gaussian, damage):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 40, 3000)
+    symbols = np.rint(rng.standard_normal(3000) * LOG_SCALES.exp().numpy()[rows]).astype(int)
+    rows = rows.tolist()
+    data = write_rans(gaussian, symbols.tolist(), rows)
+    with pytest.raises(BadChecksum, match="the y string"):
+        reader = RansReader("y", damage(data), gaussian)
+        reader.read(rows)
+        reader.finish()
 
 
 def test_without_the_guard_that_decoder_would_read_noise(tables):

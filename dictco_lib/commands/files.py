@@ -94,12 +94,14 @@ def decompress(args: argparse.Namespace) -> None:
     """Files to pictures."""
     from dictco_lib.bitstream import unpack
     from dictco_lib.coding import decode
-    from dictco_lib.images import write_image
+    from dictco_lib.images import output_format, write_image
     from dictco_lib.plain import decode_plain
 
     jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() == ".dco", ".png")
     if any(source.suffix.lower() == PLAIN_SUFFIX for source, _ in jobs):
         refuse("a .bin file has no slices", slices=args.slices, partial=args.partial)
+    for _, target in jobs:
+        output_format(target)  # a wrong suffix is named before the slow part
     find = _model_finder(args)
 
     def work(source: Path, target: Path) -> str:

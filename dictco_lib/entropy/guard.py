@@ -61,8 +61,8 @@ def unpack_guard(data: bytes) -> list[GuardEntry]:
     if len(data) % _ENTRY.size:
         raise BadHeader(f"guard chunk has {len(data)} bytes, expected a multiple of {_ENTRY.size}")
     entries = [GuardEntry(*fields) for fields in _ENTRY.iter_unpack(data)]
-    if any(entry.bin >= SCALE_LEVELS for entry in entries):
+    if (worst := max((entry.bin for entry in entries), default=0)) >= SCALE_LEVELS:
         raise BadHeader(
-            f"guard names a bin beyond {SCALE_LEVELS - 1}; the file is damaged, get it again"
+            f"guard names bin {worst}, there are {SCALE_LEVELS}; the file is damaged, get it again"
         )
     return entries

@@ -7,62 +7,143 @@ reliably only with the software and machine that wrote it; .dco files have no su
 from __future__ import annotations
 
 import copy
+import struct
+from bisect import bisect_right
 
 import torch
-from compressai.ans import BufferedRansEncoder, RansDecoder
+from compressai.ans import BufferedRansEncoder
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor
 
 from dictco_lib.entropy.gaussian import LOG_SCALES
 from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.errors import BadChecksum, ShapeError
+
+_LOW = 2**31  # the state stays in [2**31, 2**63); encoders begin with 2**31
+_MAX_SYMBOL = 2**26  # from 2**27 on, CompressAI's encoder never comes back
+_ESCAPE_DIGITS = 8  # hexadecimal digits of the 32-bit number behind an escape
 
 
-class _RansCoder:
-    def __init__(self, gaussian: GaussianConditional) -> None:
-        self.gaussian = gaussian
-        self.tables = (
-            gaussian.quantized_cdf.tolist(),
-            gaussian.cdf_length.tolist(),
-            gaussian.offset.tolist(),
-        )
-
-
-class RansEncodingCoder(_RansCoder):
+class RansEncodingCoder:
     """Slice coder that gathers symbols and writes them all at the end."""
 
     def __init__(self, y: tuple[Tensor, ...], gaussian: GaussianConditional) -> None:
-        super().__init__(gaussian)
         self.y = y
+        self.gaussian = gaussian
         self.symbols: list[int] = []  # CompressAI's interface takes lists
         self.indexes: list[int] = []
 
     def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
-        symbols = self.gaussian.quantize(self.y[k], "symbols", mean)
-        self.symbols += symbols.flatten().tolist()
+        symbols = _checked(self.y[k] - mean).round()
+        self.symbols += symbols.int().flatten().tolist()
         self.indexes += self.gaussian.build_indexes(scale).flatten().tolist()
         return symbols + mean
 
     def finish(self) -> bytes:
         """The y string."""
         encoder = BufferedRansEncoder()
-        encoder.encode_with_indexes(self.symbols, self.indexes, *self.tables)
+        tables = self.gaussian.quantized_cdf, self.gaussian.cdf_length, self.gaussian.offset
+        encoder.encode_with_indexes(self.symbols, self.indexes, *(t.tolist() for t in tables))
         return encoder.flush()
 
 
-class RansDecodingCoder(_RansCoder):
+class RansReader:
+    """Reads the symbols of one string that CompressAI wrote.
+
+    CompressAI's own decoder is faster but never looks for the end of a string: a hostile one
+    can end the process. Here it is an error, and so is a string that does not end where its
+    symbols do, which damage, other weights and scales that fell in other bins nearly always cause.
+
+    Args:
+        name: of the string, for errors.
+        data: the string.
+        model: the entropy model whose tables it was written with.
+
+    Reference:
+        Duda, "Asymmetric numeral systems", arXiv:1311.2540.
+    """
+
+    def __init__(
+        self, name: str, data: bytes, model: EntropyBottleneck | GaussianConditional
+    ) -> None:
+        self.name = name
+        rows = zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)
+        self.cdfs = [cdf[:length] for cdf, length in rows]
+        self.offsets = model.offset.tolist()
+        if len(data) < 8 or len(data) % 4:
+            raise self._damage()
+        low, high, *self.words = struct.unpack(f"<{len(data) // 4}I", data)
+        self.state = high << 32 | low
+        self.words.reverse()  # so that the next word is popped
+
+    def read(self, rows: list[int]) -> list[int]:
+        """The next symbols; ``rows`` holds the table row of each."""
+        state, words, cdfs, symbols = self.state, self.words, self.cdfs, []
+        try:
+            for row in rows:
+                cdf = cdfs[row]
+                place = state & 0xFFFF  # frequencies have 16 bits
+                symbol = bisect_right(cdf, place) - 1
+                state = (cdf[symbol + 1] - cdf[symbol]) * (state >> 16) + place - cdf[symbol]
+                if state < _LOW:
+                    state = state << 32 | words.pop()
+                if symbol == len(cdf) - 2:  # the last one is the escape
+                    state, value = self._escaped(state)
+                    symbol = -1 - (value >> 1) if value & 1 else symbol + (value >> 1)
+                symbols.append(symbol + self.offsets[row])
+        except IndexError:  # no words are left
+            raise self._damage() from None
+        self.state = state
+        return symbols
+
+    def finish(self) -> None:
+        """Raise BadChecksum unless the string ends here."""
+        if self.words or self.state != _LOW:
+            raise self._damage()
+
+    def _escaped(self, state: int) -> tuple[int, int]:
+        """State after, and the number behind an escape: count of its digits, then the digits."""
+        count, value = state & 15, 0
+        state = self._shifted(state)
+        if count > _ESCAPE_DIGITS:
+            raise self._damage()
+        for digit in range(count):
+            value |= (state & 15) << 4 * digit
+            state = self._shifted(state)
+        return state, value
+
+    def _shifted(self, state: int) -> int:
+        state >>= 4
+        return state if state >= _LOW else state << 32 | self.words.pop()
+
+    def _damage(self) -> BadChecksum:
+        return BadChecksum(
+            f"the {self.name} string does not end where its symbols do: the file is damaged, or "
+            "made with other weights or on another machine; get it again, or decode it there"
+        )
+
+
+class RansDecodingCoder:
     """Slice coder that reads a y string."""
 
-    def __init__(self, y_string: bytes, gaussian: GaussianConditional) -> None:
-        super().__init__(gaussian)
-        self.decoder = RansDecoder()
-        self.decoder.set_stream(y_string)
+    def __init__(self, reader: RansReader, gaussian: GaussianConditional) -> None:
+        self.reader = reader
+        self.gaussian = gaussian
 
     def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
-        indexes = self.gaussian.build_indexes(scale).flatten().tolist()
-        symbols = self.decoder.decode_stream(indexes, *self.tables)
-        return torch.tensor(symbols, dtype=mean.dtype).reshape(mean.shape).to(mean.device) + mean
+        symbols = self.reader.read(self.gaussian.build_indexes(scale).flatten().tolist())
+        return mean.new_tensor(symbols).reshape(mean.shape) + mean
+
+
+def _checked(values: Tensor) -> Tensor:
+    if not bool((values.abs() < _MAX_SYMBOL).all()):
+        raise ShapeError(
+            f"a latent is not finite or beyond {_MAX_SYMBOL}; the image or the weights hold wrong "
+            "numbers"
+        )
+    return values
 
 
 def _prepared(codec: LatentCodec) -> tuple[LatentCodec, EntropyBottleneck, GaussianConditional]:
@@ -86,9 +167,9 @@ def _prepared(codec: LatentCodec) -> tuple[LatentCodec, EntropyBottleneck, Gauss
 def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
     """Strings of y and z for one latent (1, M, H, W) of a fixed-rate model."""
     codec, bottleneck, gaussian = _prepared(codec)
-    z = codec.h_a(y)
+    z = _checked(codec.h_a(y))
     z_string = bottleneck.compress(z)[0]
-    z_hat = bottleneck.decompress([z_string], z.shape[-2:])
+    z_hat = (z - codec.medians()).round() + codec.medians()
     coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), gaussian)
     codec.run_slices(codec.side(z_hat, None), coder)
     return coder.finish(), z_string
@@ -98,13 +179,19 @@ def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
 def decompress_plain(
     codec: LatentCodec, y_string: bytes, z_string: bytes, shape: tuple[int, int]
 ) -> Tensor:
-    """Decode ``y_hat`` (1, M, H, W); ``shape`` is that of z."""
+    """Decode ``y_hat`` (1, M, H, W); ``shape`` is that of z.
+
+    Raises:
+        BadChecksum: if the strings do not hold as many symbols as the shape asks for.
+    """
     codec, bottleneck, gaussian = _prepared(codec)
-    # CompressAI's decoder does not look for the end of a string: a damaged one gets zeros there
-    # (a word for each symbol is more than it can ask for), never foreign memory.
-    positions = shape[0] * shape[1]
-    z_string += bytes(4 * (codec.config.N * positions + 16))
-    y_string += bytes(4 * (16 * codec.config.M * positions + 16))
-    z_hat = bottleneck.decompress([z_string], shape)
-    coder = RansDecodingCoder(y_string, gaussian)
-    return torch.cat(codec.run_slices(codec.side(z_hat, None), coder).y_hat, dim=1)
+    medians = codec.medians()
+    reader = RansReader("z", z_string, bottleneck)
+    rows = [channel for channel in range(codec.config.N) for _ in range(shape[0] * shape[1])]
+    z = medians.new_tensor(reader.read(rows)).reshape(1, codec.config.N, *shape)
+    reader.finish()
+    reader = RansReader("y", y_string, gaussian)
+    coder = RansDecodingCoder(reader, gaussian)
+    y_hat = codec.run_slices(codec.side(z + medians, None), coder).y_hat
+    reader.finish()
+    return torch.cat(y_hat, dim=1)
