@@ -126,6 +126,8 @@ def to_latent(
     tile = tile_side(shape, tile)
     boxes = tile_boxes(shape, tile)
     y = [analyse(model, x, box) for box in boxes]
+    if y[0].is_cuda:  # the calls returned before the work was done
+        torch.cuda.synchronize(y[0].device)
     seconds = time.perf_counter() - start
     return Latent(picture, shape, tile, boxes, y, extra, seconds)
 

@@ -61,12 +61,23 @@ def demo_photos() -> dict[str, Path]:
     return {Path(name).stem: folder / name for name in _DEMO_PHOTOS}
 
 
-def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor) -> Picture:
+def picture_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height of an upright picture, from its header alone; None if it has none."""
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            is_turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return size[::-1] if is_turned else size
+
+
+def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor | Picture) -> Picture:
     """Understand a picture.
 
     Args:
         source: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16 (grey
-            only); or a float tensor (3, H, W) in [0, 1].
+            only); a float tensor (3, H, W) in [0, 1]; or what this function returned before.
 
     Returns:
         The picture, upright (EXIF orientation applied), palette resolved, alpha apart.
@@ -74,6 +85,8 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor) -> Pict
     Raises:
         ImageError: if it cannot be read, or holds something that would be lost.
     """
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, Tensor):
         return _from_tensor(source)
     if isinstance(source, np.ndarray):

@@ -211,6 +211,7 @@ def test_damaged_files_give_one_line_and_no_output(capsys, folder, tmp_path, dam
         (("decompress", "none.dco", "x.psd"), "suffix '.psd'; use .png"),
         (("inspect", "none.dco"), "none.dco does not exist"),
         (("evaluate", "none"), "no folder"),
+        (("evaluate", ".", "--batch-size", 2), "--batch-size would be ignored"),
         (("train", "none.toml"), "does not exist"),
         (("compress", "none.png", "x.dco", "--model", "giant"), "no model 'giant'"),
         (("compress", "none.png", "x.dco", "--device", "cuda"), "no CUDA device"),

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
+import os
 import runpy
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from dictco_lib.errors import ImageError
-from dictco_lib.evaluation.metrics import ms_ssim, psnr
-from dictco_lib.evaluation.rd import evaluate, pictures_in, save_report
+from dictco_lib.checkpoints import fingerprint, save_checkpoint
+from dictco_lib.cli import main
+from dictco_lib.errors import DictcoError, ImageError, QualityError
+from dictco_lib.evaluation import sharding
+from dictco_lib.evaluation.curves import load_curve, load_per_image
+from dictco_lib.evaluation.measure import batches
+from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
+from dictco_lib.evaluation.rd import (
+    evaluate,
+    pictures_in,
+    save_report,
+)
 
 
 def test_psnr_is_the_definition(photo):
@@ -29,15 +44,22 @@ def test_ms_ssim_needs_five_scales(photo):
     noisy = np.clip(photo.astype(int) + noise, 0, 255).astype(np.uint8)
     assert 0.3 < ms_ssim(photo, noisy) < 0.999
     assert ms_ssim(photo[:100], photo[:100]) is None
+    assert decibels(0.99) == pytest.approx(20)
+    assert decibels(1.0) == math.inf
 
 
 @pytest.fixture
-def report(nano, photo, tmp_path):
+def folder(photo, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.fromarray(photo).save(folder / "a.png")
     Image.fromarray(photo[:, ::-1]).save(folder / "b.png")
     (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def report(nano, folder):
     return evaluate(nano, pictures_in(folder), (10.0, 60.0, 100.0))
 
 
@@ -49,19 +71,206 @@ def test_a_report_counts_the_bytes_of_files(report):
         ("a.png", 60.0),
     ]
     for row in rows:
+        assert (row["width"], row["height"]) == (301, 203)
         assert row["bpp"] == pytest.approx(8 * row["bytes"] / (203 * 301))
-        assert 0 < row["decode_network_s"] < row["decode_s"]
-    assert report["results"]["bpp"][0] == pytest.approx((rows[0]["bpp"] + rows[1]["bpp"]) / 2)
-    assert report["results"]["psnr-rgb"] == sorted(report["results"]["psnr-rgb"])
+        assert row["ms-ssim-db"] == pytest.approx(-10 * math.log10(1 - row["ms-ssim-rgb"]))
+        for verb in ("encode", "decode"):
+            network, entropy = row[f"{verb}_network_s"], row[f"{verb}_entropy_s"]
+            assert min(network, entropy) > 0
+            assert row[f"{verb}_s"] == pytest.approx(network + entropy)
+        assert 50 < row["peak_memory_mb"] < 50_000
+    results = report["results"]
+    for key in ("bpp", "psnr-rgb", "ms-ssim-rgb", "decode_network_s"):
+        assert results[key][0] == pytest.approx((rows[0][key] + rows[1][key]) / 2)
+    assert results["ms-ssim-db"][0] == pytest.approx(decibels(results["ms-ssim-rgb"][0]))
+    assert results["psnr-rgb"] == sorted(results["psnr-rgb"])
 
 
-def test_compressais_plot_tool_reads_a_report(report, tmp_path, monkeypatch):
+def test_a_report_tells_how_to_make_it_again(report, nano):
+    setup = report["setup"]
+    assert setup["model"] == "nano" and setup["fingerprint"] == fingerprint(nano).hex()
+    assert setup["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert (setup["mode"], setup["processes"], setup["device"][:3]) == ("real", 1, "cpu")
+    assert setup["seconds"] > sum(row["encode_s"] for row in report["per_image"])
+
+
+# The bound is that of test_real_bits_are_estimated_bits in test_coding.py.
+def test_estimated_bits_are_a_little_below_real_ones(report, nano, folder):
+    estimated = evaluate(nano, pictures_in(folder), (10.0, 60.0, 100.0), mode="estimated")
+    assert "estimated" in estimated["name"] and estimated["setup"]["mode"] == "estimated"
+    assert estimated["results"].keys() >= {"bpp", "psnr-rgb", "ms-ssim-rgb", "forward_s"}
+    for real, row in zip(report["per_image"], estimated["per_image"], strict=True):
+        assert (row["image"], row["quality"]) == (real["image"], real["quality"])
+        pixels = row["width"] * row["height"]
+        assert 0 < (real["bpp"] - row["bpp"]) * pixels < 0.01 * row["bpp"] * pixels + 8 * 128
+        assert row["psnr-rgb"] == pytest.approx(real["psnr-rgb"], abs=0.01)
+
+
+def test_a_model_in_training_mode_is_not_measured(nano, folder):
+    nano.train()
+    try:
+        with pytest.raises(DictcoError, match="eval"):
+            evaluate(nano, pictures_in(folder), (50.0,), mode="estimated")
+    finally:
+        nano.eval()
+
+
+def test_batches_hold_pictures_of_equal_upright_size(nano, photo, folder):
+    Image.fromarray(photo[:80, :70]).save(folder / "c.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(np.rot90(photo).copy()).save(folder / "d.png", exif=turned)
+    paths = pictures_in(folder)
+    names = [[path.stem for path in batch] for batch in batches(paths, 2)]
+    assert names == [["a", "b"], ["d"], ["c"]]
+    assert [len(batch) for batch in batches(paths, 1)] == [1, 1, 1, 1]
+    single = evaluate(nano, paths, (50.0,), mode="estimated")["per_image"]
+    batched = evaluate(nano, paths, (50.0,), mode="estimated", batch_size=3)["per_image"]
+    assert [row["image"] for row in batched] == ["a.png", "b.png", "c.png", "d.png"]
+    for one, row in zip(single, batched, strict=True):
+        assert row["bpp"] == pytest.approx(one["bpp"], rel=1e-4)
+        assert row["psnr-rgb"] == pytest.approx(one["psnr-rgb"], abs=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_estimates_what_a_cpu_estimates(nano, folder):
+    options = {"mode": "estimated", "batch_size": 2}
+    want = evaluate(nano, pictures_in(folder), (50.0,), **options)["results"]
+    got = evaluate(copy.deepcopy(nano).cuda(), pictures_in(folder), (50.0,), **options)["results"]
+    assert got["bpp"] == pytest.approx(want["bpp"], rel=1e-3)
+    assert got["psnr-rgb"] == pytest.approx(want["psnr-rgb"], abs=0.01)
+
+
+def test_mistakes_are_not_blamed_on_pictures(nano, folder):
+    with pytest.raises(QualityError):
+        evaluate(nano, pictures_in(folder), (101.0,))
+    with pytest.raises(DictcoError, match="mode 'guessed'"):
+        evaluate(nano, pictures_in(folder), mode="guessed")
+    (folder / "c.png").write_text("no picture")
+    with pytest.raises(DictcoError, match="none of the 1 pictures .*c.png"):
+        evaluate(nano, [folder / "c.png"], (50.0,))
+
+
+@pytest.mark.parametrize("mode", ["real", "estimated"])
+def test_damaged_pictures_are_named_and_left_out(capsys, nano, folder, tmp_path, mode):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    damaged = (folder / "a.png").read_bytes()[:2000]  # its header is whole
+    (folder / "aa.png").write_bytes(damaged)
+    (folder / "c.jpg").write_text("no picture")
+    out = tmp_path / "report.json"
+    arguments = ["evaluate", folder, "--model", tmp_path / "nano.safetensors", "--out", out]
+    arguments += ["--mode", mode, "--quality", 20, 80, "--device", "cpu"]
+    assert main([str(a) for a in arguments]) == 1
+    error = capsys.readouterr().err
+    assert "2 of 4 pictures failed and are left out: aa.png, c.jpg" in error
+    report = json.loads(out.read_text())
+    assert report["failed"].keys() == {"aa.png", "c.jpg"}
+    assert [row["image"] for row in report["per_image"]] == ["a.png", "b.png"] * 2
+    assert (report["setup"]["folder"], report["setup"]["checkpoint"]) == (
+        "photos",
+        "nano.safetensors",
+    )
+
+
+def without_machine_numbers(report):
+    def keep(values):
+        return {k: v for k, v in values.items() if not k.endswith("_s") and k != "peak_memory_mb"}
+
+    rows = [keep(row) for row in report["per_image"]]
+    return keep(report["results"]), rows, report["failed"].keys()
+
+
+def test_batches_are_dealt_out_whole(nano, photo, folder):
+    Image.fromarray(photo[:80, :70]).save(folder / "c.png")
+    sent: list[list] = []
+
+    class First(sharding.Team):
+        def gather(self, items):
+            sent.append(items)
+            return items
+
+    class Second(sharding.Team):
+        def gather(self, items):
+            return sent.pop(0) + items
+
+    options = {"mode": "estimated", "batch_size": 2}
+    alone = evaluate(nano, pictures_in(folder), (20.0, 80.0), **options)
+    evaluate(nano, pictures_in(folder), (20.0, 80.0), **options, team=First(0, 2))
+    shared = evaluate(nano, pictures_in(folder), (20.0, 80.0), **options, team=Second(1, 2))
+    assert without_machine_numbers(shared) == without_machine_numbers(alone)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_table_of_one(capsys, nano, photo, folder, tmp_path):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    Image.fromarray(photo[:100, :90]).save(folder / "c.png")
+    (folder / "d.png").write_text("no picture")
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    arguments = ["evaluate", folder, "--model", tmp_path / "nano.safetensors", "--device", "cpu"]
+    arguments += ["--quality", 20, 80, "--out"]
+    # --multi_gpu is how accelerate starts several processes on one machine, CPU or not; its --cpu
+    # starts one. Port 0 means a free one; HF_HOME keeps a user's configuration away.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", 2, "--num_machines", 1, "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "--main_process_port", 0, "-m", "dictco_lib"]
+    done = subprocess.run(
+        [str(a) for a in (*launch, *arguments, two)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1 and "1 of 4 pictures failed" in done.stderr, done.stderr
+    assert done.stdout.count("PSNR dB") == 1  # only one of them prints
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what each of the two has; more would add in another order
+    try:
+        assert main([str(a) for a in (*arguments, one)]) == 1
+    finally:
+        torch.set_num_threads(threads)
+    alone, shared = (json.loads(path.read_text()) for path in (one, two))
+    assert (alone["setup"]["processes"], shared["setup"]["processes"]) == (1, 2)
+    assert without_machine_numbers(shared) == without_machine_numbers(alone)
+    assert len(shared["per_image"]) == 6
+
+
+def test_a_process_that_works_alone_initialises_nothing(monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("a process group was asked for")
+
+    monkeypatch.setattr("accelerate.PartialState", refuse)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with sharding.join_team("cpu") as team:
+        assert (team.index, team.count, team.device) == (0, 1, torch.device("cpu"))
+        assert team.gather(list(team.share("abc"))) == ["a", "b", "c"]
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("metric", ["psnr-rgb", "ms-ssim-rgb"])
+def test_compressais_plot_tool_draws_a_report(report, tmp_path, monkeypatch, metric):
     save_report(report, tmp_path / "report.json")
     arguments = ["plot", "-f", str(tmp_path / "report.json"), "-o", str(tmp_path / "rd.png")]
-    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "argv", [*arguments, "-m", metric, "--backend", "matplotlib"])
     monkeypatch.setenv("MPLBACKEND", "agg")
     runpy.run_module("compressai.utils.plot", run_name="__main__")
-    assert (tmp_path / "rd.png").stat().st_size > 5000
+    assert np.asarray(Image.open(tmp_path / "rd.png").convert("L")).std() > 5
+
+
+def test_infinite_values_are_null_in_a_report_and_make_no_curve(report, tmp_path):
+    report["results"]["psnr-rgb"][2] = math.inf
+    save_report(report, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["results"]["psnr-rgb"][2] is None
+    with pytest.raises(DictcoError, match="holds None"):
+        load_curve(tmp_path / "report.json")
+
+
+def test_rows_of_old_and_new_reports_are_curves_of_pictures(report, tmp_path):
+    save_report(report, tmp_path / "report.json")
+    curves = load_per_image(tmp_path / "report.json")
+    assert curves.keys() == {"a.png", "b.png"} and len(curves["a.png"].bpp) == 3
+    shipped = Path(__file__).parents[1] / "data" / "classroom_kodak.json"
+    assert len(load_curve(shipped).bpp) == 6 and len(load_per_image(shipped)) == 24
 
 
 def test_empty_folders_are_named(tmp_path):

@@ -3,37 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import find_device, load_model
+from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model
+from dictco_lib.errors import DictcoError, OptionError
+
+if TYPE_CHECKING:
+    from dictco_lib.evaluation.sharding import Team
+    from dictco_lib.models import DictionaryCodec
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """A rate-distortion table from real files."""
+    """A rate-distortion table, by one process or by several."""
+    from dictco_lib.checkpoints import load
     from dictco_lib.evaluation import rd
+    from dictco_lib.evaluation.sharding import join_team
 
-    model = load_model(args)
-    default = rd.DEFAULT_QUALITIES if model.config.is_variable_rate else (None,)
-    qualities: tuple = tuple(args.quality or default)
-    for quality in qualities:
-        model.level(quality, next(model.parameters()))  # wrong ones are named before the work
-    paths = rd.pictures_in(args.folder)
-    with tqdm(total=len(paths) * len(qualities), unit="file") as bar:
-        report = rd.evaluate(model, paths, qualities, progress=lambda row: bar.update())
-    results = report["results"]
-    print(f"{len(paths)} pictures in {args.folder}, model {model.config.name}, real files")
-    print(f"{'quality':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8} {'enc s':>7} {'dec s':>7}")
-    for i, quality in enumerate(qualities):
-        ssim = f"{results['ms-ssim-rgb'][i]:.4f}" if "ms-ssim-rgb" in results else "-"
-        label = "fixed" if quality is None else f"{quality:g}"
-        print(
-            f"{label:>8} {results['bpp'][i]:8.4f} {results['psnr-rgb'][i]:8.3f} {ssim:>8} "
-            f"{results['encode_s'][i]:7.2f} {results['decode_s'][i]:7.2f}"
+    if args.batch_size is not None and args.mode == "real":
+        raise OptionError(
+            "--batch-size would be ignored: real files are made one by one; leave it out, or add "
+            "--mode estimated"
         )
+    paths = rd.pictures_in(args.folder)
+    with join_team(find_device(args.device)) as team:
+        model = load(args.model or DEFAULT_MODEL, team.device)
+        qualities = _qualities(model, args.quality)
+        size = args.batch_size if args.batch_size is not None else _batch_size(args.mode, team)
+        with tqdm(unit="file", disable=not team.is_main) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            options = {"mode": args.mode, "batch_size": size, "team": team}
+            report = rd.evaluate(model, paths, qualities, **options, progress=progress)
+    if not team.is_main:
+        return
+    report["setup"]["folder"] = Path(args.folder).resolve().name
+    report["setup"]["checkpoint"] = Path(args.model or DEFAULT_MODEL).name
+    _print_table(report)
     if args.out:
         rd.save_report(report, args.out)
         print(f"wrote {args.out}")
+    for reason in report["failed"].values():
+        print(reason, file=sys.stderr)
+    if failed := list(report["failed"]):
+        text = f"{len(failed)} of {len(paths)} pictures failed and are left out: "
+        raise DictcoError(text + ", ".join(failed[:5]))
+
+
+def _qualities(model: DictionaryCodec, asked: list[float] | None) -> tuple[float | None, ...]:
+    from dictco_lib.evaluation.rd import DEFAULT_QUALITIES
+
+    qualities = asked or (DEFAULT_QUALITIES if model.config.is_variable_rate else (None,))
+    for quality in qualities:
+        model.level(quality, next(model.parameters()))  # wrong ones are named before the work
+    return tuple(qualities)
+
+
+def _batch_size(mode: str, team: Team) -> int:
+    return 8 if mode == "estimated" and team.device.type == "cuda" else 1
+
+
+def _print_table(report: dict) -> None:
+    results, setup = report["results"], report["setup"]
+    many = f", {setup['processes']} processes" if setup["processes"] > 1 else ""
+    print(f"{setup['folder']}, {report['name']}: {report['description']}{many}")
+    columns = [
+        ("quality", "quality", "g"), ("bpp", "bpp", ".4f"), ("PSNR dB", "psnr-rgb", ".3f"),
+        ("MS-SSIM", "ms-ssim-rgb", ".4f"), ("in dB", "ms-ssim-db", ".2f"),
+        ("enc s", "encode_s", ".2f"), ("(net)", "encode_network_s", ".2f"),
+        ("dec s", "decode_s", ".2f"), ("(net)", "decode_network_s", ".2f"),
+        ("forward s", "forward_s", ".3f"), ("peak MB", "peak_memory_mb", ".0f"),
+    ]  # fmt: skip
+    columns = [column for column in columns if column[1] in results]
+    print(" ".join(f"{title:>9}" for title, _, _ in columns))
+    for i, quality in enumerate(results["quality"]):
+        cells = ["fixed" if quality is None else f"{quality:g}"]
+        cells += [f"{results[key][i]:{form}}" for _, key, form in columns[1:]]
+        print(" ".join(f"{cell:>9}" for cell in cells))
 
 
 def bench(args: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def load_per_image(spec: str | Path) -> dict[str, Curve]:
     points: dict[str, list[tuple[object, object]]] = {}
     try:
         for row in rows:
-            points.setdefault(row["image"], []).append((row["bpp"], row["psnr"]))
+            points.setdefault(row["image"], []).append((row["bpp"], row[_psnr_key(row)]))
     except (TypeError, KeyError) as error:
         raise CurveError(
             f"{spec}: a row of per_image lacks image, bpp or psnr ({type(error).__name__}: {error})"

@@ -35,3 +35,8 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
         return None
     x, y = (torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1)[None] for p in (a, b))
     return float(_ms_ssim(x, y, data_range=255))
+
+
+def decibels(similarity: float) -> float:
+    """MS-SSIM on the scale of decibels, ``-10 log10(1 - ms_ssim)``; infinity for 1."""
+    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)

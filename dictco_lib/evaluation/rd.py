@@ -1,19 +1,26 @@
-"""Rate-distortion points: every bit is a bit of a real file that was decoded again."""
+"""Rate-distortion reports, and what can be told from two of them."""
 
 from __future__ import annotations
 
 import json
+import math
+import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from dictco_lib.coding import decode_picture, encode
-from dictco_lib.errors import ImageError
-from dictco_lib.evaluation.metrics import ms_ssim, psnr
+from dictco_lib import __version__
+from dictco_lib.checkpoints import fingerprint
+from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.evaluation.measure import MODES, batches, measure, reset_peak_memory, warm_up
+from dictco_lib.evaluation.metrics import decibels
+from dictco_lib.evaluation.sharding import ALONE, Team
 from dictco_lib.files import write_atomic
-from dictco_lib.images import SUFFIXES, eight_bit, read_picture
+from dictco_lib.images import SUFFIXES
 from dictco_lib.models import DictionaryCodec
 
 #: The qualities of the six lambda anchors.
@@ -37,71 +44,140 @@ def pictures_in(folder: str | Path) -> list[Path]:
     return found
 
 
-def measure(model: DictionaryCodec, path: Path, quality: float | None) -> dict:
-    """Code one picture to a file in memory and back; returns one row of the report."""
-    start = time.perf_counter()
-    encoded = encode(model, path, quality)
-    middle = time.perf_counter()
-    picture, seconds = decode_picture(model, encoded.data)
-    end = time.perf_counter()
-    original, decoded = eight_bit(read_picture(path)), eight_bit(picture)
-    return {
-        "image": path.name,
-        "quality": quality,
-        "bytes": len(encoded.data),
-        "bpp": encoded.bpp,
-        "psnr": psnr(original, decoded),
-        "ms_ssim": ms_ssim(original, decoded),
-        "encode_s": middle - start,
-        "encode_network_s": encoded.seconds["network"],
-        "decode_s": end - middle,
-        "decode_network_s": seconds["network"],
-    }
-
-
 def evaluate(
     model: DictionaryCodec,
     paths: Iterable[Path],
     qualities: Iterable[float | None] = DEFAULT_QUALITIES,
-    progress: Callable[[dict], None] = lambda row: None,
+    *,
+    mode: str = "real",
+    batch_size: int = 1,
+    team: Team = ALONE,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
     """Rate-distortion report of a model over pictures.
 
     Args:
-        model: a loaded codec.
+        model: a loaded codec, on the team's device.
         paths: pictures.
         qualities: the points of the curve; ``(None,)`` for a fixed-rate model.
-        progress: called with each row as it is measured.
+        mode: ``"real"``, bits of files that are decoded again, or ``"estimated"``, bits from
+            likelihoods (see :func:`dictco_lib.evaluation.measure.estimated_rows`).
+        batch_size: pictures of equal size that go through the model together (estimated mode).
+        team: the processes that share the work; all get the same report. They agree with one
+            process that has as many threads as each of them.
+        progress: called with the number of this process's measurements, done and in total.
 
     Returns:
-        ``name``; ``results`` in the layout of CompressAI's plot tool (lists ``bpp``,
-        ``psnr-rgb``, ``ms-ssim-rgb``, one entry per quality, each a mean over pictures);
-        ``per_image`` rows.
+        ``name``; ``results`` in the layout of CompressAI's plot tool (lists with one entry per
+        quality: means of the pictures' bpp, PSNR, linear MS-SSIM and seconds; ``ms-ssim-db`` is
+        the mean MS-SSIM in decibels, as that tool draws it; peak memory is the largest);
+        ``per_image`` rows; ``failed``, picture -> reason, left out everywhere; ``setup``.
+
+    Raises:
+        DictcoError: if no picture can be measured.
     """
-    rows = []
-    paths = list(paths)
+    start = time.perf_counter()
+    if mode not in MODES or batch_size < 1:
+        raise DictcoError(
+            f"mode {mode!r} with batches of {batch_size}; expected one of {', '.join(MODES)} and "
+            "at least 1"
+        )
+    order = {path: i for i, path in enumerate(paths)}
+    qualities = list(dict.fromkeys(q if q is None else round(float(q), 2) for q in qualities))
+    # Batches are made before they are dealt out: their pictures do not depend on the team.
+    share = team.share(batches(list(order), batch_size if mode == "estimated" else 1))
+    rows, failed = _measure_all(model, share, qualities, mode, progress)
+    failed = dict(team.gather(list(failed.items())))
+    rows = [row for row in team.gather(rows) if row[1] not in failed]
+    if not rows:
+        reasons = "; ".join(failed.values())
+        raise DictcoError(f"none of the {len(order)} pictures can be measured: {reasons[:500]}")
+    rows.sort(key=lambda row: (qualities.index(row[0]), order[row[1]]))
+    report = _report(model, [row for _, _, row in rows], qualities, mode)
+    report["failed"] = {path.name: failed[path] for path in order if path in failed}
+    report["setup"] |= {"batch_size": batch_size, "processes": team.count}
+    report["setup"]["seconds"] = time.perf_counter() - start
+    return report
+
+
+def _measure_all(
+    model: DictionaryCodec,
+    share: Sequence[list[Path]],
+    qualities: list[float | None],
+    mode: str,
+    progress: Callable[[int, int], None],
+) -> tuple[list[tuple[float | None, Path, dict]], dict[Path, str]]:
+    """(quality, path, row) of all pictures of this process, and the reasons of failures."""
+    rows, failed = [], {}
+    done, total = 0, len(qualities) * sum(map(len, share))
+    device = next(model.parameters()).device
     for quality in qualities:
-        for path in paths:
-            rows.append(measure(model, path, quality))
-            progress(rows[-1])
-    grouped = [[row for row in rows if row["quality"] == q] for q in qualities]
+        warm_up(model, quality, mode)
+        reset_peak_memory(device)
+        for unit in share:
+            left = [path for path in unit if path not in failed]
+            measured, wrong = measure(model, left, quality, mode)
+            rows += [(quality, path, row) for path, row in measured.items()]
+            failed |= wrong
+            done += len(unit)
+            progress(done, total)
+    return rows, failed
 
-    def means(key: str) -> list[float]:
-        return [float(np.mean([row[key] for row in group])) for group in grouped]
 
-    results = {"quality": list(qualities), "bpp": means("bpp"), "psnr-rgb": means("psnr")}
-    if all(row["ms_ssim"] is not None for row in rows):
-        results["ms-ssim-rgb"] = means("ms_ssim")
-    for key in ("encode_s", "encode_network_s", "decode_s", "decode_network_s"):
-        results[key] = means(key)
+def _report(
+    model: DictionaryCodec, rows: list[dict], qualities: list[float | None], mode: str
+) -> dict:
+    is_real = mode == "real"
+    bits = "real .dco files" if is_real else "bits estimated from likelihoods"
+    count = len(rows) // len(qualities)
     return {
-        "name": f"DictCO {model.config.name}",
-        "description": f"real .dco files, {len(paths)} pictures, RGB PSNR of 8-bit pictures",
-        "results": results,
+        "name": f"DictCO {model.config.name}" + ("" if is_real else " (estimated)"),
+        "description": f"{bits}, {count} pictures, RGB PSNR of 8-bit pictures",
+        "setup": {"mode": mode} | _setup(model),
+        "results": _means(rows, qualities),
         "per_image": rows,
     }
 
 
+def _means(rows: list[dict], qualities: list[float | None]) -> dict[str, list]:
+    """What the rows of each quality come to."""
+    groups = [[row for row in rows if row["quality"] == q] for q in qualities]
+    results: dict[str, list] = {"quality": qualities}
+    skip = ("image", "quality", "width", "height", "bytes", "ms-ssim-db", "peak_memory_mb")
+    for key in (key for key in rows[0] if key not in skip):
+        if all(row[key] is not None for row in rows):
+            results[key] = [float(np.mean([row[key] for row in group])) for group in groups]
+    if "ms-ssim-rgb" in results:
+        results["ms-ssim-db"] = [decibels(value) for value in results["ms-ssim-rgb"]]
+    if all(row["peak_memory_mb"] is not None for row in rows):
+        results["peak_memory_mb"] = [max(row["peak_memory_mb"] for row in g) for g in groups]
+    return results
+
+
+def _setup(model: DictionaryCodec) -> dict:
+    """What a report depends on besides the pictures."""
+    device = next(model.parameters()).device
+    packages = ("torch", "compressai", "constriction", "numpy", "pillow", "pytorch-msssim")
+    is_cuda = device.type == "cuda"
+    return {
+        "model": model.config.name,
+        "fingerprint": fingerprint(model).hex(),
+        "device": torch.cuda.get_device_name(device) if is_cuda else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "dictco_lib": __version__}
+        | {name: version(name) for name in packages},
+    }
+
+
 def save_report(report: dict, path: str | Path) -> None:
-    """Write a report as JSON, all or nothing."""
-    write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
+    """Write a report as JSON, all or nothing; infinite values become null."""
+    text = json.dumps(_finite(report), indent=1, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

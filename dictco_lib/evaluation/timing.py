@@ -14,14 +14,20 @@ from dictco_lib.models import DictionaryCodec
 from dictco_lib.models.codec import pad_to_stride
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU, which works on after a call has returned; a CPU is done at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _median_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
     work()  # warm-up
+    synchronize(device)
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - start)
     return median(seconds)
 
