@@ -26,7 +26,8 @@ class Controlled(Encoded):
     """A file that meets a target, and what the search for it took.
 
     ``passes`` counts the passes of the entropy model, ``psnr`` (dB) was measured if it was the
-    target; ``is_bound`` says that quality 0 or 100 was more, or less, than was needed.
+    target; ``is_bound`` says that quality 0 or 100 was more, or less, than was needed, or that
+    no step of the size came nearer.
     """
 
     passes: int
@@ -76,7 +77,8 @@ def encode_to(
         model: a variable-rate codec.
         image: as for :func:`dictco_lib.coding.encode`, like the last three arguments.
         bpp: bits of the file per pixel of the picture, met within 1 %.
-        max_bytes: never more than this, and at most 2 % less unless quality 100 takes less.
+        max_bytes: never more than this, and at most 2 % less, unless quality 100 takes less or
+            the picture is so small that its sizes come in larger steps.
         min_psnr: PSNR in dB of the decoded 8-bit picture, RGB; never less. At most 0.05 dB more
             unless quality 0 gives more, or the picture is too small for steps that fine.
         metadata: keep EXIF data too.
@@ -96,7 +98,7 @@ def encode_to(
         )
     search = _Search(model, to_latent(model, image, metadata, tile), fast, target)
     quality = search.run()
-    is_bound = quality in (0, BEST) and not target.is_met(search.value(quality))
+    is_bound = not target.is_met(search.value(quality))
     encoded, decibels = search.tried[quality]
     return Controlled(**vars(encoded), passes=len(search.tried), psnr=decibels, is_bound=is_bound)
 
@@ -142,7 +144,7 @@ class _Search:
             at = self._between(below, above)
         if target.kind == "min_psnr" and above is not None:
             return above
-        if target.kind == "max_bytes" and below == BEST:
+        if target.kind == "max_bytes" and below is not None:
             return below
         raise self._error(below, above)
 

@@ -154,18 +154,30 @@ def test_what_is_out_of_range_is_named_with_the_range(nano, photo, passes, wish)
     assert passes["entropy"] <= 3
 
 
-def test_steps_that_are_too_coarse_are_named_with_the_nearest(classroom, photo, passes):
+def test_tiny_pictures_get_the_step_below_the_limit(classroom, photo, passes):
     tiny = photo[:8, :8].copy()
     small, large = (len(encoded.data) for encoded in range_of(classroom, tiny))
-    for limit in range(small, large):  # streams are whole 32-bit words: not all can be had
+    is_coarse = False
+    for limit in range(small, large, 3):  # streams are whole 32-bit words: not all can be had
+        passes["entropy"] = 0
+        found = encode_to(classroom, tiny, max_bytes=limit)
+        assert len(found.data) <= limit and passes["entropy"] <= MAX_PASSES
+        assert found.is_bound == (len(found.data) < 0.98 * limit)
+        is_coarse |= found.is_bound
+    assert is_coarse, f"every size from {small} to {large} could be had"
+
+
+def test_rates_between_two_steps_are_named_with_the_nearest(classroom, photo, passes):
+    tiny = photo[:8, :8].copy()
+    small, large = (len(encoded.data) for encoded in range_of(classroom, tiny))
+    for size in range(small + 1, large):
         passes["entropy"] = 0
         try:
-            found = encode_to(classroom, tiny, max_bytes=limit)
-            assert 0.98 * limit <= len(found.data) <= limit
+            found = encode_to(classroom, tiny, bpp=size / 8)
+            assert found.bpp == pytest.approx(size / 8, rel=0.01)
         except TargetError as error:
-            steps = re.findall(r"(\d+) bytes at quality", str(error))
-            assert int(steps[0]) < 0.98 * limit and limit < int(steps[1])
-            assert f"quality 0 gives {small} bytes" in str(error)
+            steps = re.findall(r"([\d.]+) bpp at quality", str(error))
+            assert float(steps[0]) < size / 8 < float(steps[1])
             assert passes["entropy"] <= MAX_PASSES
             return
     pytest.fail(f"every size from {small} to {large} could be had")

@@ -61,7 +61,8 @@ def _search_result(found) -> str:
     if found.psnr is not None:
         text += f", {found.psnr:.2f} dB"
     if found.is_bound:
-        text += "; no quality is " + ("higher" if found.quality else "lower")
+        bounds = {0.0: "no quality is lower", 100.0: "no quality is higher"}
+        text += f"; {bounds.get(found.quality, 'no nearer size was found')}"
     return text
 
 
