@@ -10,6 +10,7 @@ import torch
 
 from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig, preset
 from dictco_lib.errors import ConfigError, NotUpdatedError, QualityError, ShapeError
+from dictco_lib.layers.residual import WideConv
 from dictco_lib.models import DictionaryCodec
 
 
@@ -252,3 +253,15 @@ def test_configs_round_trip_and_refuse_nonsense():
 def test_the_shipped_shape_is_small_enough():
     model = DictionaryCodec(CLASSROOM)
     assert sum(p.numel() for p in model.parameters()) <= 12e6
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 1, 1), (2, 40, 5, 7), (1, 40, 1, 9)])
+def test_the_float64_convolution_of_many_channels_is_the_convolution(shape):
+    conv = WideConv(40, 8).double().requires_grad_(False)
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    want = torch.nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)
+    with torch.no_grad():
+        ours = conv(x)
+        channels_last = conv(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(ours, want, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(channels_last, want, rtol=1e-12, atol=1e-12)

@@ -22,6 +22,7 @@ from dictco_lib.entropy.streams import (
     LatentStreams,
     checksum,
     gaussian_probabilities,
+    in_one_layout,
     to_symbols,
     verified,
 )
@@ -256,7 +257,7 @@ class LatentCodec(nn.Module):
             out.z = self.z_tables.encode(flat, rows)
             out.sums.append(checksum(flat))
         coder = EncodingCoder(y.split(self.config.groups, dim=1), self.y_tables, streams)
-        trace = codec.run_slices(codec.side(symbols + medians, level), coder)
+        trace = codec.run_slices(codec.side(in_one_layout(symbols + medians), level), coder)
         return streams, self._y_hat(codec, trace, level)
 
     @torch.no_grad()
@@ -290,7 +291,7 @@ class LatentCodec(nn.Module):
         symbols = torch.from_numpy(np.stack(flat)).to(medians).reshape(like.shape)
         level = None if level is None else level.to(medians)
         coder = DecodingCoder(self.y_tables, streams)
-        trace = codec.run_slices(codec.side(symbols + medians, level), coder)
+        trace = codec.run_slices(codec.side(in_one_layout(symbols + medians), level), coder)
         return self._y_hat(codec, trace, level)
 
     def _y_hat(self, codec: LatentCodec, trace: SliceTrace, level: Tensor | None) -> Tensor:

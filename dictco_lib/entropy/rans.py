@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dictco_lib.entropy.gaussian import LOG_SCALES
 from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.entropy.streams import in_one_layout
 from dictco_lib.errors import BadChecksum, ShapeError
 
 _LOW = 2**31  # the state stays in [2**31, 2**63); encoders begin with 2**31
@@ -38,7 +39,7 @@ class RansEncodingCoder:
         symbols = _checked(self.y[k] - mean).round()
         self.symbols += symbols.int().flatten().tolist()
         self.indexes += self.gaussian.build_indexes(scale).flatten().tolist()
-        return symbols + mean
+        return in_one_layout(symbols + mean)
 
     def finish(self) -> bytes:
         """The y string."""
@@ -134,7 +135,7 @@ class RansDecodingCoder:
     def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
         symbols = self.reader.read(self.gaussian.build_indexes(scale).flatten().tolist())
-        return mean.new_tensor(symbols).reshape(mean.shape) + mean
+        return in_one_layout(mean.new_tensor(symbols).reshape(mean.shape) + mean)
 
 
 def _checked(values: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
     z_string = bottleneck.compress(z)[0]
     z_hat = (z - codec.medians()).round() + codec.medians()
     coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), gaussian)
-    codec.run_slices(codec.side(z_hat, None), coder)
+    codec.run_slices(codec.side(in_one_layout(z_hat), None), coder)
     return coder.finish(), z_string
 
 
@@ -192,6 +193,6 @@ def decompress_plain(
     reader.finish()
     reader = RansReader("y", y_string, gaussian)
     coder = RansDecodingCoder(reader, gaussian)
-    y_hat = codec.run_slices(codec.side(z + medians, None), coder).y_hat
+    y_hat = codec.run_slices(codec.side(in_one_layout(z + medians), None), coder).y_hat
     reader.finish()
     return torch.cat(y_hat, dim=1)

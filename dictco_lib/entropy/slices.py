@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig
 from dictco_lib.layers.dictionary import DictionaryAttention
+from dictco_lib.layers.residual import WideConv
 
 
 class SliceCoder(Protocol):
@@ -40,7 +41,7 @@ def parameter_net(c_in: int, widths: tuple[int, int], c_out: int) -> nn.Sequenti
     sizes = (c_in, *widths, c_out)
     layers: list[nn.Module] = []
     for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [nn.Conv2d(a, b, 3, padding=1), nn.GELU()]
+        layers += [WideConv(a, b), nn.GELU()]
     return nn.Sequential(*layers[:-1])
 
 

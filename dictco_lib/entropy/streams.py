@@ -227,6 +227,15 @@ def to_symbols(values: Tensor) -> np.ndarray:
     return values.to("cpu", torch.int32).numpy()
 
 
+def in_one_layout(values: Tensor) -> Tensor:
+    """What encoder and decoder both go on with, in the same order of memory.
+
+    A convolution rounds a channels_last input another way than a contiguous one: in float32 that
+    is enough to read a stream with other scales than it was written with.
+    """
+    return values.contiguous()
+
+
 class EncodingCoder:
     """Slice coder that writes: rounds, codes, and notes what the decoder will need.
 
@@ -254,7 +263,7 @@ class EncodingCoder:
             streams.slices.append(self.tables.encode(flat, rows))
             streams.sums.append(checksum(flat))
             streams.guard += find_near_edges(log_scales[b], bins[b], k)
-        return symbols + mean
+        return in_one_layout(symbols + mean)
 
 
 class DecodingCoder:
@@ -272,11 +281,11 @@ class DecodingCoder:
     def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
         if k >= len(self.streams[0].slices):
-            return mean
+            return in_one_layout(mean)
         bins = scale_bins(log_scale(scale)).to("cpu", torch.uint8)
         symbols = [self._read(streams, k, bins[b]) for b, streams in enumerate(self.streams)]
         flat = torch.from_numpy(np.stack(symbols)).to(mean)
-        return flat.reshape(mean.shape) + mean
+        return in_one_layout(flat.reshape(mean.shape) + mean)
 
     def _read(self, streams: LatentStreams, k: int, bins: Tensor) -> np.ndarray:
         rows = bins.flatten().numpy()

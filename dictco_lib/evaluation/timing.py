@@ -75,6 +75,10 @@ def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> di
     conv = codec.for_coding().slices[0].attention.aggregate.units[0].dwconv
     u = torch.rand(1, conv.in_channels, *y.shape[2:], dtype=torch.float64, device=weight.device)
     parts["one float64 depthwise, ours"] = lambda: conv(u)
+    wide = codec.for_coding().slices[-1].mean[0]
+    v = torch.rand(1, wide.in_channels, *y.shape[2:], dtype=torch.float64, device=weight.device)
+    parts["one float64 wide 3x3, ours"] = lambda: wide(v)
+    parts["one float64 wide 3x3, torch"] = lambda: F.conv2d(v, wide.weight, wide.bias, padding=1)
     parts["one float64 depthwise, torch"] = lambda: F.conv2d(
         u, conv.weight, conv.bias, padding=1, groups=conv.groups
     )

@@ -7,6 +7,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def _is_coding(x: Tensor) -> bool:
+    """Whether x is on the path where torch's own float64 convolutions are slow."""
+    return x.dtype == torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+class WideConv(nn.Conv2d):
+    """3x3 convolution of many channels into few.
+
+    In float64 on a CPU, torch unfolds the input into nine times its size, which no cache holds.
+    One product with all nine kernels' taps, whose results are shifted and added, gives the same
+    numbers up to three times faster (``dictco bench`` measures it).
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, H, W)."""
+        if not _is_coding(x) or self.in_channels < 2 * self.out_channels:
+            return super().forward(x)
+        b, _, height, width = x.shape
+        taps = self.weight.permute(2, 3, 0, 1).reshape(-1, self.in_channels)  # (9 C_out, C_in)
+        parts = (taps @ x.flatten(2)).view(b, 3, 3, self.out_channels, height, width)
+        out = x.new_zeros(b, self.out_channels, height + 2, width + 2)
+        for dy in range(3):
+            for dx in range(3):
+                rows, cols = slice(2 - dy, 2 - dy + height), slice(2 - dx, 2 - dx + width)
+                out[:, :, rows, cols] += parts[:, dy, dx]
+        return out[:, :, 1:-1, 1:-1] + self.bias[:, None, None]
+
+
 class DepthwiseConv(nn.Conv2d):
     """3x3 convolution of each channel with its own kernel.
 
@@ -19,7 +50,7 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        if x.dtype != torch.float64 or x.device.type != "cpu" or torch.is_grad_enabled():
+        if not _is_coding(x):
             return super().forward(x)
         height, width = x.shape[-2:]
         padded = F.pad(x, (1, 1, 1, 1))
