@@ -57,6 +57,13 @@ class Flag(IntEnum):
     FAST = 4  # coded in float32: to be read back by the same software on the same machine
 
 
+def chunk_label(kind: int) -> str:
+    """Name of a chunk type for people."""
+    if kind >= ChunkType.SLICE:
+        return f"slice {kind - ChunkType.SLICE}"
+    return ChunkType(kind).name.lower()
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A typed piece of the file."""
@@ -67,14 +74,21 @@ class Chunk:
     @property
     def label(self) -> str:
         """Name for people."""
-        if self.type >= ChunkType.SLICE:
-            return f"slice {self.type - ChunkType.SLICE}"
-        return ChunkType(self.type).name.lower()
+        return chunk_label(self.type)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A named piece of a file: bytes ``start`` to ``stop``."""
+
+    name: str
+    start: int
+    stop: int
 
 
 @dataclass
 class Container:
-    """A .dco file in memory."""
+    """A .dco file in memory; :func:`unpack` says where each field lay."""
 
     fingerprint: bytes
     width: int
@@ -83,7 +97,8 @@ class Container:
     flags: int = 0
     tile: int = 0
     chunks: list[Chunk] = field(default_factory=list)
-    header_bytes: int = 0  # filled by :func:`unpack`
+    header_bytes: int = 0
+    spans: list[Span] = field(default_factory=list, compare=False)
 
     def of_type(self, kind: int) -> list[bytes]:
         """Data of all chunks of a type, in order."""
@@ -136,24 +151,25 @@ def unpack(data: bytes, *, partial: bool = False) -> Container:
             f"the file begins with {data[:4]!r}, a .dco file with {MAGIC!r}; "
             "give a file made by `dictco compress`"
         )
-    reader.take(len(MAGIC))
-    version = reader.byte()
+    reader.take(len(MAGIC), "magic")
+    version = reader.byte("version")
     if version != VERSION:
         raise BadVersion(
             f"the file has format version {version}, this library reads {VERSION}; "
             "decode it with the dictco_lib that wrote it"
         )
-    fingerprint = reader.take(8)
-    width, height = reader.varint(), reader.varint()
-    quality, flags = struct.unpack("<HB", reader.take(3))
-    tile, count = reader.varint(), reader.varint()
+    fingerprint = reader.take(8, "fingerprint")
+    width, height = reader.varint("width"), reader.varint("height")
+    quality = struct.unpack("<H", reader.take(2, "quality"))[0]
+    flags, tile = reader.byte("flags"), reader.varint("tile")
+    count = reader.varint("number of chunks")
     _check_header(width, height, quality, flags, count)
     table = []
-    for _ in range(count):
-        kind, length = reader.byte(), reader.varint()
-        table.append((kind, length, struct.unpack("<I", reader.take(4))[0]))
+    for i in range(count):
+        kind, length = reader.byte(f"row {i} type"), reader.varint(f"row {i} length")
+        table.append((kind, length, reader.crc(f"row {i} CRC32")))
     crc = zlib.crc32(data[: reader.at])
-    if struct.unpack("<I", reader.take(4))[0] != crc:
+    if reader.crc("header CRC32") != crc:
         raise BadChecksum(f"the header does not match its checksum; {_GET_AGAIN}")
     header_bytes = reader.at
     chunks = _read_chunks(reader, table, partial)
@@ -166,6 +182,7 @@ def unpack(data: bytes, *, partial: bool = False) -> Container:
         tile=tile,
         chunks=chunks,
         header_bytes=header_bytes,
+        spans=reader.spans,
     )
 
 
@@ -200,9 +217,9 @@ def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
     for kind, length, crc in table:
         if len(reader.data) - reader.at < length:
             break
-        chunk = Chunk(kind, reader.take(length))
         if kind < ChunkType.SLICE and kind not in set(ChunkType):
             raise BadHeader(f"unknown chunk type {kind}; update dictco_lib")
+        chunk = Chunk(kind, reader.take(length, chunk_label(kind)))
         if zlib.crc32(chunk.data) != crc:
             raise BadChecksum(f"chunk {chunk.label!r} does not match its checksum; {_GET_AGAIN}")
         chunks.append(chunk)
@@ -258,27 +275,35 @@ def _varint(value: int) -> bytes:
 
 
 class _Reader:
+    """Walks through a file, and notes what it was told it reads."""
+
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        self.spans: list[Span] = []
 
-    def take(self, n: int) -> bytes:
+    def take(self, n: int, name: str = "") -> bytes:
         if self.at + n > len(self.data):
             raise Truncated(
                 f"the file ends at byte {len(self.data)}, at least {self.at + n} were expected; "
                 f"{_GET_AGAIN}"
             )
         self.at += n
+        self.spans.append(Span(name, self.at - n, self.at))
         return self.data[self.at - n : self.at]
 
-    def byte(self) -> int:
-        return self.take(1)[0]
+    def byte(self, name: str) -> int:
+        return self.take(1, name)[0]
 
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
+    def crc(self, name: str) -> int:
+        return struct.unpack("<I", self.take(4, name))[0]
+
+    def varint(self, name: str) -> int:
+        start, value = self.at, 0
+        for i in range(5):
+            byte = self.byte(name)
+            value |= (byte & 0x7F) << 7 * i
             if byte < 0x80:
+                self.spans[-1 - i :] = [Span(name, start, self.at)]
                 return value
         raise BadHeader(f"a number in the header has more than 5 bytes; {_GET_AGAIN}")

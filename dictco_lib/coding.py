@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ from dictco_lib.bitstream import (
 )
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
-from dictco_lib.entropy.streams import LatentStreams
+from dictco_lib.entropy.slices import SliceCoder
+from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
 from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
 from dictco_lib.images import Picture, inflate, pack_plane, read_picture, to_pil, unpack_plane
 from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
@@ -190,14 +192,41 @@ def decode(
     return to_pil(decode_picture(model, data, slices=slices, partial=partial)[0])
 
 
-@torch.no_grad()
 def decode_picture(
     model: DictionaryCodec, data: bytes, *, slices: int | None = None, partial: bool = False
 ) -> tuple[Picture, dict[str, float]]:
     """Like :func:`decode`, but returns the float pixels and the seconds it took."""
     start = time.perf_counter()
-    model.check_eval()
     container = unpack(data, partial=partial)
+    y_hat, boxes = decode_latent(model, container, slices=slices, partial=partial)
+    middle = time.perf_counter()
+    picture = from_latent(model, container, y_hat, boxes)
+    seconds = {"entropy coding": middle - start, "network": time.perf_counter() - middle}
+    return picture, seconds
+
+
+@torch.no_grad()
+def decode_latent(
+    model: DictionaryCodec,
+    container: Container,
+    *,
+    slices: int | None = None,
+    partial: bool = False,
+    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+) -> tuple[Tensor, list[Box]]:
+    """The first half of :func:`decode_picture`: everything that is entropy coded.
+
+    Args:
+        model: the codec that made the file.
+        container: the file, unpacked.
+        slices: use only so many slices of the latent.
+        partial: accept slices that are not there.
+        coder: makes the slice coder of each tile; the default proves what it reads.
+
+    Returns:
+        y_hat, shape (1, M, H, W), and the tiles' boxes in it.
+    """
+    model.check_eval()
     check_model(model, container)
     shape = tuple(
         -(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (container.height, container.width)
@@ -210,12 +239,17 @@ def decode_picture(
     for box, stream in zip(boxes, streams, strict=True):
         top, left, bottom, right = box
         size = (bottom - top, right - left)
-        y_hat[_inside(box)] = model.latent_codec.decompress([stream], size, level, dtype)
-    middle = time.perf_counter()
+        y_hat[_inside(box)] = model.latent_codec.decompress([stream], size, level, dtype, coder)
+    return y_hat, boxes
+
+
+@torch.no_grad()
+def from_latent(
+    model: DictionaryCodec, container: Container, y_hat: Tensor, boxes: list[Box]
+) -> Picture:
+    """The second half of :func:`decode_picture`: synthesis, crop, and what lies beside."""
     x_hat = synthesise(model, y_hat, boxes)
-    picture = _picture(container, x_hat[:, : container.height, : container.width].clamp(0, 1))
-    seconds = {"entropy coding": middle - start, "network": time.perf_counter() - middle}
-    return picture, seconds
+    return _picture(container, x_hat[:, : container.height, : container.width].clamp(0, 1))
 
 
 def check_model(model: DictionaryCodec, container: Container) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import ipywidgets as w
@@ -14,6 +15,7 @@ from dictco_lib import plots
 from dictco_lib.coding import decode, encode
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import to_uint8
+from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.models import DictionaryCodec
 
 
@@ -49,6 +51,52 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
     slider.observe(show, "value")
     show()
     return w.VBox([slider, label, picture])
+
+
+def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.Widget:
+    """A slider over the slices of a file: what its beginning already shows.
+
+    Each prefix is decoded when it is first asked for, and kept.
+
+    Args:
+        model: the codec that made the file.
+        data: a .dco file.
+        pixels: the original, (H, W, 3) uint8.
+    """
+    slices = len(model.config.groups)
+    slider = w.IntSlider(slices, 0, slices, description="slices", continuous_update=False)
+    label, picture = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    @functools.cache
+    def decoded(k: int) -> tuple[str, bytes]:
+        part = prefix(data, k)
+        image = decode(model, part, partial=True)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        share = f"<b>{len(part):,} of {len(data):,} bytes</b> ({len(part) / len(data):.0%})"
+        return f"{share}, {psnr(pixels, np.asarray(image)):.2f} dB", buffer.getvalue()
+
+    def show(change: dict | None = None) -> None:
+        label.value, picture.value = decoded(slider.value)
+
+    slider.observe(show, "value")
+    show()
+    return w.VBox([slider, label, picture])
+
+
+def field_picker(data: bytes) -> w.Widget:
+    """A file as hex; the field that is picked gets a frame."""
+    names = [f"{i} {field.name}" for i, field in enumerate(read_fields(data))]
+    options = [(name, i) for i, name in enumerate(names)]
+    picker = w.Dropdown(options=options, description="field")
+    view = w.HTML()
+
+    def show(change: dict | None = None) -> None:
+        view.value = hex_view(data, picker.value)
+
+    picker.observe(show, "value")
+    show()
+    return w.VBox([picker, view])
 
 
 class TrainingView:

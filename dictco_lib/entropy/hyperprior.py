@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dictco_lib.config import ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder, quantize_ste
 from dictco_lib.entropy.noise import ConditionalGaussian, FactorisedPrior
-from dictco_lib.entropy.slices import SliceHead, SliceTrace, code_slices
+from dictco_lib.entropy.slices import SliceCoder, SliceHead, SliceTrace, code_slices
 from dictco_lib.entropy.streams import (
     DecodingCoder,
     EncodingCoder,
@@ -267,6 +267,7 @@ class LatentCodec(nn.Module):
         shape: tuple[int, int],
         level: Tensor | None,
         dtype: torch.dtype = torch.float64,
+        make_coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
     ) -> Tensor:
         """Decode a batch of latents.
 
@@ -275,6 +276,7 @@ class LatentCodec(nn.Module):
             shape: height and width of y.
             level: as given to :meth:`compress`.
             dtype: as given to :meth:`compress`.
+            make_coder: makes the slice coder that reads the streams.
 
         Returns:
             ``y_hat``, shape (B, M, H, W), in the precision of this codec.
@@ -290,7 +292,7 @@ class LatentCodec(nn.Module):
         flat = [verified(self.z_tables, s.z, rows, s.sums[0], "z") for s in streams]
         symbols = torch.from_numpy(np.stack(flat)).to(medians).reshape(like.shape)
         level = None if level is None else level.to(medians)
-        coder = DecodingCoder(self.y_tables, streams)
+        coder = make_coder(self.y_tables, streams)
         trace = codec.run_slices(codec.side(in_one_layout(symbols + medians), level), coder)
         return self._y_hat(codec, trace, level)
 

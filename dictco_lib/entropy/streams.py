@@ -117,6 +117,25 @@ class FrequencyTables(nn.Module):
         symbols[order] = values
         return symbols
 
+    def bits(self, symbols: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What each symbol costs with the table of its row: flat, in bits, not rounded up.
+
+        A stream takes their sum and up to two 32-bit words to close it.
+        """
+        _, widths, _ = self._plan(rows)
+        ends = np.cumsum(2 * widths + 2)
+        starts = ends - (2 * widths + 2)
+        tables = np.split(self.frequencies.cpu().numpy(), ends[:-1])
+        frequencies = np.concatenate([_as_coded(row) for row in tables])
+        limits = widths[rows]
+        excess = np.abs(symbols.astype(np.int64)) - limits
+        is_escape = excess > 0
+        places = starts[rows] + np.where(is_escape, 2 * limits + 1, symbols + limits)
+        bits = PRECISION - np.log2(frequencies[places])
+        digits = np.frexp(excess[is_escape].astype(np.float64))[1]
+        bits[is_escape] += np.log2(_MAX_DIGITS + 1) + 1 + digits  # how many digits, sign, digits
+        return bits
+
     def _plan(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if not self.is_filled:
             raise NotUpdatedError(
@@ -178,6 +197,14 @@ def _to_frequencies(p: np.ndarray) -> np.ndarray:
     frequencies = np.maximum(1, np.floor(p / p.sum() * 2**PRECISION)).astype(np.int64)
     frequencies[frequencies.argmax()] += 2**PRECISION - frequencies.sum()
     return frequencies.astype(np.int32)
+
+
+def _as_coded(frequencies: np.ndarray) -> np.ndarray:
+    """What constriction makes of a row: one count for each symbol, the rest shared out by it."""
+    n = len(frequencies)
+    left = np.cumsum(frequencies.astype(np.int64)) - frequencies
+    edges = np.floor(left / 2**PRECISION * (2**PRECISION - n)) + np.arange(n)
+    return np.diff(edges, append=2**PRECISION)
 
 
 def gaussian_probabilities() -> list[np.ndarray]:
