@@ -23,7 +23,6 @@ validation = ["pictures"]
 out = "{out}"
 steps = 2
 batch_size = 4
-accumulate = {accumulate}
 crop = 64
 warmup = 1
 log_every = 1
@@ -43,7 +42,9 @@ def free_port() -> str:
 def launch(recipe: Path, processes: int) -> None:
     command = [sys.executable, "-m"]
     if processes > 1:
-        command += ["accelerate.commands.launch", "--cpu", f"--num_processes={processes}"]
+        # --multi_gpu is how accelerate starts several processes on one machine, CPU or not; its
+        # --cpu starts one.
+        command += ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={processes}"]
         command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         command += [f"--main_process_port={free_port()}", "-m"]
     command += ["dictco_lib.training", str(recipe)]
@@ -61,7 +62,7 @@ def runs(tmp_path_factory) -> dict[int, Path]:
         )
     for processes in (1, 2):
         recipe = folder / f"recipe_{processes}.toml"
-        recipe.write_text(RECIPE.format(out=f"run_{processes}", accumulate=3 - processes))
+        recipe.write_text(RECIPE.format(out=f"run_{processes}"))
         launch(recipe, processes)
     return {processes: folder / f"run_{processes}" for processes in (1, 2)}
 
@@ -74,11 +75,12 @@ def states(runs: dict[int, Path]) -> list[dict]:
 def test_two_processes_log_what_one_logs(runs):
     logs = [(runs[n] / "log.jsonl").read_text().splitlines() for n in (1, 2)]
     assert len(logs[0]) == len(logs[1]) == 3  # two steps, one validation
-    clocks = ("seconds", "images_per_s", "time/")
+    assert [json.loads(log[0])["processes"] for log in logs] == [1, 2]
+    clocks = ("kind", "processes", "seconds", "images_per_s", "time/")
     for one, two in zip(*(map(json.loads, log) for log in logs), strict=True):
         assert one.keys() == two.keys()
         for key, value in one.items():
-            if key != "kind" and not key.startswith(clocks):
+            if not key.startswith(clocks):
                 assert two[key] == pytest.approx(value, rel=2e-4), key
     assert any(key.startswith("load/") for key in json.loads(logs[0][0]))
 

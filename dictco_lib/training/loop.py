@@ -103,7 +103,7 @@ def _means(trainer: Trainer, damaged: int) -> dict[str, float]:
     means["images_per_s"] = images / total
     for part in ("data", "forward", "backward"):
         means[f"time/{part}"] = seconds.get(part, 0.0) / total
-    return means | {"damaged": damaged}
+    return means | {"damaged": damaged, "processes": trainer.share.processes}
 
 
 def _validate(trainer: Trainer, crops: list[Tensor], journal: Journal | None) -> None:

@@ -44,7 +44,9 @@ class Trainer:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.recipe = recipe
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+        # Without a GPU, processes form a group only if they are told to do without.
+        is_cpu = device == "cpu" or not torch.accelerator.is_available()
+        self.accelerator = Accelerator(cpu=is_cpu, mixed_precision="no")
         self.device = self.accelerator.device
         self.out = Path(recipe.out)
         self.share = self._own_share()
