@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Callable
 
 import ipywidgets as w
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import display
+from PIL import Image
 
 from dictco_lib import plots
 from dictco_lib.coding import decode, encode
@@ -17,6 +19,30 @@ from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import to_uint8
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.models import DictionaryCodec
+
+
+def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
+    """Any slider with the picture and the numbers of its value below.
+
+    Args:
+        code: value -> picture, (H, W) or (H, W, 3) uint8, and its caption; called when the
+            slider is let go.
+        slider: best with ``continuous_update=False``.
+    """
+    label = w.HTML()
+    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    def show(change: dict | None = None) -> None:
+        label.value = "coding &hellip;"
+        pixels, caption = code(slider.value)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        picture.value = buffer.getvalue()
+        label.value = caption
+
+    slider.observe(show, "value")
+    show()
+    return w.VBox([slider, label, picture])
 
 
 def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 50) -> w.Widget:
@@ -33,24 +59,31 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
         quality, 0, 100, description="quality", continuous_update=False,
         layout=w.Layout(width="420px"),
     )  # fmt: skip
-    label = w.HTML()
-    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
 
-    def show(change: dict | None = None) -> None:
-        label.value = "coding &hellip;"
-        encoded = encode(model, pixels, slider.value)
-        image = decode(model, encoded.data)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        picture.value = buffer.getvalue()
-        label.value = (
+    def code(quality: float) -> tuple[np.ndarray, str]:
+        encoded = encode(model, pixels, quality)
+        image = np.asarray(decode(model, encoded.data))
+        caption = (
             f"<b>{len(encoded.data):,} bytes</b>, {encoded.bpp:.3f} bpp, "
-            f"{psnr(pixels, np.asarray(image)):.2f} dB"
+            f"{psnr(pixels, image):.2f} dB"
         )
+        return image, caption
 
-    slider.observe(show, "value")
-    show()
-    return w.VBox([slider, label, picture])
+    return picture_slider(code, slider)
+
+
+def step_slider(code: Callable[[float], tuple[np.ndarray, str]], step: float = 16) -> w.Widget:
+    """A logarithmic slider over quantiser steps from 1 to 256 grey levels.
+
+    Args:
+        code: step -> picture and caption, see :func:`picture_slider`.
+        step: where the slider starts.
+    """
+    slider = w.FloatLogSlider(
+        step, base=2, min=0, max=8, step=0.25, description="step", readout_format=".1f",
+        continuous_update=False, layout=w.Layout(width="420px"),
+    )  # fmt: skip
+    return picture_slider(code, slider)
 
 
 def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.Widget:

@@ -30,6 +30,12 @@ CODEC_STYLES = {
         ("AVIF, default tune", PURPLE, "P"),
         ("AVIF 4:2:0, default tune", PURPLE, "X"),
         ("HEIC", BLACK, "X"),
+        # Notebook 01, on one grey picture.
+        ("JPEG, grey", BLUE, "^"),
+        ("grey values", BLACK, "o"),
+        ("block DCT", GREEN, "D"),
+        ("block PCA", SKY, "s"),
+        ("tiny learned", ORANGE, "D"),
         # Published curves, by the names in data/published_kodak.json.
         ("VTM (VVC)", BLACK, "*"),
         ("HM (HEVC)", BLACK, "s"),
@@ -84,14 +90,18 @@ def use_style() -> None:
 
 
 def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float = 9) -> Figure:
-    """Pictures (H, W, 3) side by side, each with a caption."""
+    """Pictures (H, W, 3), or grey (H, W), side by side, each with a caption."""
     height = width / len(images) * images[0].shape[0] / images[0].shape[1] + 0.5
     figure, axes = plt.subplots(1, len(images), figsize=(width, height), squeeze=False)
     for axis, image, caption in zip(axes[0], images, captions, strict=True):
-        axis.imshow(image)
+        _show(axis, image)
         axis.set_title(caption)
         axis.axis("off")
     return figure
+
+
+def _show(axis: Axes, image: np.ndarray) -> None:
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255)  # colours take no notice of the three
 
 
 def zoom(
@@ -103,7 +113,7 @@ def zoom(
     """The first picture whole with a marked square, then the square of every picture, enlarged.
 
     Args:
-        images: pictures of one size, (H, W, 3).
+        images: pictures of one size, (H, W, 3) or grey (H, W).
         captions: one for each.
         box: top, left and side of the square in pixels.
         width: of the figure in inches.
@@ -114,11 +124,11 @@ def zoom(
     figure, axes = plt.subplots(
         1, len(images) + 1, figsize=(width, height), width_ratios=[ratio] + [1] * len(images)
     )
-    axes[0].imshow(images[0])
+    _show(axes[0], images[0])
     axes[0].add_patch(Rectangle((left, top), side, side, fill=False, ec=YELLOW, lw=2))
     axes[0].set_title("where")
     for axis, image, caption in zip(axes[1:], images, captions, strict=True):
-        axis.imshow(image[top : top + side, left : left + side])
+        _show(axis, image[top : top + side, left : left + side])
         axis.set_title(caption)
     for axis in axes:
         axis.axis("off")
