@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ipywidgets as w
 import matplotlib.pyplot as plt
@@ -15,6 +16,8 @@ from PIL import Image
 
 from dictco_lib import plots
 from dictco_lib.coding import decode, encode
+from dictco_lib.errors import CurveError
+from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import to_uint8
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
@@ -166,3 +169,42 @@ class TrainingView:
         x = x.to(next(model.parameters()).device)
         quality = self.quality if model.config.is_variable_rate else None
         return to_uint8(model(x, quality)["x_hat"][0].cpu())
+
+
+def curve_picker(curves: Sequence[Curve], chosen: Sequence[str], anchor: str) -> w.Widget:
+    """Rate-distortion curves to choose from, drawn together, with their BD-rates below.
+
+    Args:
+        curves: what can be chosen, all in one metric.
+        chosen: names of those that are drawn at first.
+        anchor: name of the one that the others are compared with.
+    """
+    by_name = {curve.name: curve for curve in curves}
+    select = w.SelectMultiple(
+        options=list(by_name), value=list(chosen), rows=12, layout=w.Layout(width="330px")
+    )
+    against = w.Dropdown(options=list(by_name), value=anchor, description="against")
+    table = w.HTML()
+    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    def show(change: dict | None = None) -> None:
+        names = [against.value, *(name for name in select.value if name != against.value)]
+        published = {name for name in names if by_name[name].is_published}
+        points = {name: (by_name[name].bpp, by_name[name].psnr) for name in names}
+        picture.value = plots.png(plots.rd_curves(points, published=published, max_bpp=2.0))
+        lines = [_bd_line(by_name[against.value], by_name[name]) for name in names[1:]]
+        table.value = "<br>".join(lines)
+
+    select.observe(show, "value")
+    against.observe(show, "value")
+    show()
+    return w.VBox([w.HBox([select, against]), table, picture])
+
+
+def _bd_line(anchor: Curve, test: Curve) -> str:
+    try:
+        found = compare(anchor, test)
+    except CurveError as error:
+        return html.escape(f"{test.name}: {error}")
+    text = f"{found.rate:+.2f} % over {found.low:.1f}-{found.high:.1f} dB"
+    return f"<b>{html.escape(test.name)}</b>: {text}"

@@ -6,15 +6,18 @@ import json
 import math
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
-from dictco_lib import plots
+from dictco_lib import plots, widgets
 from dictco_lib.cli import main
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare, compare_per_image
 from dictco_lib.evaluation.curves import load_curve, load_per_image
 from dictco_lib.evaluation.published import published, published_names, record
 from dictco_lib.files import data_file
+from dictco_lib.plots.rd import bd_area, rd_panels, signed_bars
 
 BPP, PSNR = [0.2, 0.4, 0.8, 1.6], [28.0, 31.0, 34.0, 37.0]
 
@@ -190,3 +193,74 @@ def test_two_reports_of_one_codec_are_both_drawn(two_reports, tmp_path, monkeypa
     assert main(["plot", str(tmp_path / "rd.png"), *files]) == 0
     assert list(drawn) == ["codec, one", "codec, two", "AV1"]
     assert (tmp_path / "rd.png").stat().st_size > 5000
+
+
+def test_curves_of_ms_ssim_are_in_decibels(tmp_path):
+    both = {"bpp": BPP, "psnr-rgb": PSNR, "ms-ssim-rgb": [0.9, 0.95, 0.99, 0.999]}
+    curve = load_curve(write(tmp_path / "a.json", both), metric="MS-SSIM")
+    assert curve.psnr == pytest.approx([10, 13.0103, 20, 30], abs=1e-4)
+    # The paper's own dB are taken as they are; its models were trained for them.
+    assert published("dcae-msssim", "MS-SSIM").psnr[0] == pytest.approx(13.59, abs=0.01)
+    half = Curve("half", [b / 2 for b in BPP], curve.psnr, metric="MS-SSIM")
+    assert compare(curve, half).rate == pytest.approx(-50, abs=1e-9)
+
+
+def test_metrics_are_not_mixed(tmp_path):
+    file = write(tmp_path / "a.json", {"bpp": BPP, "psnr-rgb": PSNR})
+    with pytest.raises(CurveError, match="has no MS-SSIM"):
+        load_curve(file, metric="MS-SSIM")
+    with pytest.raises(CurveError, match="no metric 'ssim'; choose PSNR or MS-SSIM"):
+        load_curve(file, metric="ssim")
+    with pytest.raises(CurveError, match="is one of PSNR and has no MS-SSIM"):
+        published("dcae", "MS-SSIM")
+    with pytest.raises(CurveError, match="a curve of PSNR, b one of MS-SSIM"):
+        compare(Curve("a", BPP, PSNR), Curve("b", BPP, PSNR, metric="MS-SSIM"))
+    bad = {"bpp": BPP, "psnr": PSNR, "ms-ssim": [0.9, None, 0.99, 1.0]}
+    with pytest.raises(CurveError, match="holds None"):
+        load_curve(write(tmp_path / "b.json", bad), metric="MS-SSIM")
+
+
+def test_rates_between_the_points_are_those_of_bd_rate():
+    vtm, dcae = published("vtm"), published("dcae")
+    assert vtm.rates_at(vtm.psnr) == pytest.approx(vtm.bpp)
+    found = compare(vtm, dcae)
+    grid = np.linspace(found.low, found.high, 2001)
+    log_ratio = np.log(dcae.rates_at(grid) / vtm.rates_at(grid))
+    by_hand = 100 * (math.exp(log_ratio.mean()) - 1)
+    assert by_hand == pytest.approx(found.rate, abs=0.01)
+    with pytest.raises(CurveError, match="says nothing of 20.00 to 30.00 dB"):
+        dcae.rates_at([20.0, 30.0])
+
+
+def test_figures_of_the_evaluation_notebook_are_drawn():
+    vtm, dcae = published("vtm"), published("dcae")
+    figure = bd_area(vtm, dcae, 30, 37)
+    assert figure.axes[0].get_yscale() == "log"
+    bars = signed_bars({"a": -10.0, "b": 4.0, "c": -3.0}, "BD-rate (%)", means="c")
+    colors = [bar.get_facecolor() for bar in bars.axes[0].patches]
+    assert colors == [to_rgba(color) for color in (plots.BLUE, plots.VERMILION, plots.BLACK)]
+    panels = rd_panels({"PSNR": {"AV1": (BPP, PSNR)}, "MS-SSIM": {"AV1": (BPP, PSNR)}}, 1.0)
+    assert [axis.get_ylabel() for axis in panels.axes] == ["PSNR", "MS-SSIM"]
+    assert plots.png(figure)[:4] == b"\x89PNG"
+    assert figure.number not in plt.get_fignums()
+    plt.close("all")
+
+
+def test_the_curve_picker_draws_what_is_picked(monkeypatch):
+    drawn = []
+    original = plots.rd_curves
+    monkeypatch.setattr(plots, "rd_curves", lambda c, **kw: drawn.append(c) or original(c, **kw))
+    curves = [published(name) for name in ("vtm", "dcae", "elic2022")]
+    box = widgets.curve_picker(curves, ["DCAE (CVPR 2025)"], anchor="VTM (VVC)")
+    select, anchor = box.children[0].children
+    assert list(drawn[-1]) == ["VTM (VVC)", "DCAE (CVPR 2025)"]
+    assert "-16.98 %" in box.children[1].value
+    select.value = ["ELIC (CVPR 2022)"]
+    assert list(drawn[-1]) == ["VTM (VVC)", "ELIC (CVPR 2022)"]
+    assert "-7.02 %" in box.children[1].value
+    anchor.value = "DCAE (CVPR 2025)"
+    assert list(drawn[-1]) == ["DCAE (CVPR 2025)", "ELIC (CVPR 2022)"]
+    far = Curve("far", [1, 2], [60, 70])
+    box = widgets.curve_picker([*curves, far], ["far"], anchor="VTM (VVC)")
+    assert "do not overlap" in box.children[1].value
+    assert not plt.get_fignums()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from bjontegaard import bd_psnr, bd_rate
+from scipy.interpolate import PchipInterpolator
 
 from dictco_lib.errors import CurveError
 
@@ -24,13 +25,15 @@ class Curve:
     """A rate-distortion curve, sorted by rate.
 
     ``bpp`` are bits per pixel, ``psnr`` the qualities in dB, one pair a point; ``is_published``
-    tells numbers of others from what was measured here.
+    tells numbers of others from what was measured here. ``metric`` names what the dB measure:
+    BD-rate is defined for MS-SSIM in dB just as for PSNR, but never between the two.
     """
 
     name: str
     bpp: Sequence[float]
     psnr: Sequence[float]
     is_published: bool = False
+    metric: str = "PSNR"
 
     def __post_init__(self) -> None:
         bpp, psnr = (self._numbers(key) for key in ("bpp", "psnr"))
@@ -59,7 +62,7 @@ class Curve:
         """Raise CurveError unless each point costs more and is better than the one before it."""
         if len(self.bpp) < 2:
             raise CurveError(f"curve {self.name} is one point; measure more qualities")
-        for key, values in (("rate", self.bpp), ("PSNR", self.psnr)):
+        for key, values in (("rate", self.bpp), (self.metric, self.psnr)):
             for i, step in enumerate(np.diff(values)):
                 if step <= 0:
                     raise CurveError(
@@ -67,6 +70,24 @@ class Curve:
                         f"{values[i + 1]:.4f} at {self.bpp[i + 1]:.4f} bpp, but a better picture "
                         "must cost more; remove one of the points"
                     )
+
+    def rates_at(self, psnr: Sequence[float]) -> np.ndarray:
+        """Bits per pixel that the curve needs for each quality, interpolated as BD-rate does.
+
+        Args:
+            psnr: qualities in dB within the range of the curve.
+
+        Raises:
+            CurveError: if the curve does not rise, or a quality lies outside it.
+        """
+        self.check_is_increasing()
+        low, high = min(psnr), max(psnr)
+        if low < self.psnr[0] or high > self.psnr[-1]:
+            raise CurveError(
+                f"curve {self.name} has points from {self.psnr[0]:.2f} to {self.psnr[-1]:.2f} dB "
+                f"and says nothing of {low:.2f} to {high:.2f} dB; stay inside"
+            )
+        return np.exp(PchipInterpolator(self.psnr, np.log(self.bpp))(psnr))
 
 
 @dataclass(frozen=True)
@@ -103,13 +124,18 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
         test: what is judged.
 
     Raises:
-        CurveError: if a curve does not rise, or the two share no PSNR.
+        CurveError: if a curve does not rise, or the two share no PSNR, or measure another thing.
 
     Reference:
         Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001.
     """
     for curve in (anchor, test):
         curve.check_is_increasing()
+    if anchor.metric != test.metric:
+        raise CurveError(
+            f"{anchor.name} is a curve of {anchor.metric}, {test.name} one of {test.metric}; "
+            "load both in the same metric"
+        )
     low, high = max(anchor.psnr[0], test.psnr[0]), min(anchor.psnr[-1], test.psnr[-1])
     if low >= high:
         raise CurveError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve
-from dictco_lib.evaluation.published import published
+from dictco_lib.evaluation.published import published, qualities
 
 #: ``published:vtm`` names a curve of data/published_kodak.json where a file could stand.
 PREFIX = "published:"
@@ -24,7 +24,7 @@ def _read(path: str | Path) -> dict:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CurveError(f"{path} holds no RD curve: it is no JSON ({error})") from None
     results = data.get("results", data) if isinstance(data, dict) else None
-    if not isinstance(results, dict) or "bpp" not in results or not _psnr_key(results):
+    if not isinstance(results, dict) or "bpp" not in results or qualities(results, "PSNR") is None:
         raise CurveError(
             f"{path} holds no RD curve; expected JSON with results.bpp and results.psnr-rgb, as "
             "`dictco evaluate --out` writes it"
@@ -32,22 +32,25 @@ def _read(path: str | Path) -> dict:
     return data
 
 
-def _psnr_key(results: dict) -> str | None:
-    return next((key for key in ("psnr-rgb", "psnr") if key in results), None)
-
-
-def load_curve(spec: str | Path) -> Curve:
+def load_curve(spec: str | Path, metric: str = "PSNR") -> Curve:
     """The curve of a report, of a CompressAI result file, or of ``published:NAME``.
+
+    Args:
+        spec: a file, or ``published:`` and a name.
+        metric: ``PSNR``, or ``MS-SSIM`` for a curve of MS-SSIM in dB.
 
     Raises:
         CurveError: if there is none, or it is damaged.
     """
     if str(spec).lower().startswith(PREFIX):
-        return published(str(spec)[len(PREFIX) :])
+        return published(str(spec)[len(PREFIX) :], metric)
     data = _read(spec)
     results = data.get("results", data)
     name = str(data.get("name", Path(spec).stem))
-    return Curve(name, results["bpp"], results[_psnr_key(results)])
+    values = qualities(results, metric)
+    if values is None:
+        raise CurveError(f"{spec} has no {metric}: its pictures may be too small for it")
+    return Curve(name, results["bpp"], values, metric=metric)
 
 
 def load_per_image(spec: str | Path) -> dict[str, Curve]:
@@ -65,7 +68,10 @@ def load_per_image(spec: str | Path) -> dict[str, Curve]:
     points: dict[str, list[tuple[object, object]]] = {}
     try:
         for row in rows:
-            points.setdefault(row["image"], []).append((row["bpp"], row[_psnr_key(row)]))
+            value = qualities(row, "PSNR")
+            if value is None:
+                raise KeyError("psnr")
+            points.setdefault(row["image"], []).append((row["bpp"], value))
     except (TypeError, KeyError) as error:
         raise CurveError(
             f"{spec}: a row of per_image lacks image, bpp or psnr ({type(error).__name__}: {error})"

@@ -7,7 +7,11 @@ from functools import cache
 
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve
+from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.files import data_file
+
+#: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
+_KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim")}
 
 
 @cache
@@ -33,16 +37,35 @@ def record(name: str) -> dict:
     return _records()[name.lower()]
 
 
-def published(name: str) -> Curve:
-    """A curve of mean RGB PSNR over mean bpp of the 24 Kodak pictures.
+def published(name: str, metric: str = "PSNR") -> Curve:
+    """A curve of mean RGB PSNR, or MS-SSIM in dB, over mean bpp of the 24 Kodak pictures.
 
     Args:
         name: such as ``vtm`` or ``dcae``, in any case.
+        metric: ``PSNR`` or ``MS-SSIM``.
 
     Raises:
-        CurveError: for a name that is not there, or whose curve is not one of PSNR.
+        CurveError: for a name that is not there, or whose curve is not one of the metric.
     """
     found = record(name)
-    if "psnr-rgb" not in found:
-        raise CurveError(f"published curve {name!r} is one of MS-SSIM and has no PSNR")
-    return Curve(found["name"], found["bpp"], found["psnr-rgb"], is_published=True)
+    values = qualities(found, metric)
+    if values is None:
+        other = "MS-SSIM" if metric == "PSNR" else "PSNR"
+        raise CurveError(f"published curve {name!r} is one of {other} and has no {metric}")
+    return Curve(found["name"], found["bpp"], values, is_published=True, metric=metric)
+
+
+def qualities(results: dict, metric: str) -> object:
+    """The dB of a result's points, under whichever key it has them; None if it has none.
+
+    Raises:
+        CurveError: for a metric that is neither ``PSNR`` nor ``MS-SSIM``.
+    """
+    if metric not in _KEYS:
+        raise CurveError(f"no metric {metric!r}; choose {' or '.join(_KEYS)}")
+    key = next((key for key in _KEYS[metric] if key in results), None)
+    values = results.get(key)
+    if key not in ("ms-ssim-rgb", "ms-ssim") or not isinstance(values, list):
+        return values
+    # What is no number is left as it is, for Curve to name.
+    return [decibels(v) if isinstance(v, int | float) else v for v in values]

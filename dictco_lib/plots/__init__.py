@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Collection, Sequence
 
@@ -156,6 +157,7 @@ def rd_curves(
     *,
     published: Collection[str] = (),
     max_bpp: float | None = None,
+    quality: str = "PSNR, RGB (dB)",
 ) -> Figure:
     """Rate-distortion curves on the axes that the field uses.
 
@@ -164,6 +166,7 @@ def rd_curves(
         axis: where to draw; a new figure by default.
         published: names of curves that others measured; they are thin and dashed.
         max_bpp: where the rate axis ends; the PSNR axis then fits what is left.
+        quality: label of the other axis, where it is not PSNR.
     """
     if axis is None:
         _, axis = plt.subplots(figsize=(7, 4.5) if len(curves) <= 6 else (9.5, 5.5))
@@ -174,15 +177,24 @@ def rd_curves(
         axis.plot(bpp, psnr, label=name, **style, **line)
     if max_bpp is not None:
         seen = [q for xs, ys in curves.values() for x, q in zip(xs, ys, strict=True) if x < max_bpp]
-        axis.set(xlim=(0, max_bpp), ylim=(min(seen) - 0.5, max(seen) + 0.5) if seen else None)
+        gap = min(0.5, 0.1 * (max(seen) - min(seen))) if seen else 0
+        axis.set(xlim=(0, max_bpp), ylim=(min(seen) - gap, max(seen) + gap) if gap else None)
     axis.set_xlabel("rate (bits per pixel)")
-    axis.set_ylabel("PSNR, RGB (dB)")
+    axis.set_ylabel(quality)
     axis.grid(alpha=0.3)
     if len(curves) <= 6:
         axis.legend(frameon=False, loc="lower right")
     else:  # too many to lie on the curves
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
     return axis.figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file; the figure is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=plt.rcParams["figure.dpi"])
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def training_log(rows: Sequence[dict], window: int = 10) -> Figure:
