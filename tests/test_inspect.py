@@ -11,7 +11,6 @@ from dictco_lib.config import preset
 from dictco_lib.images import read_picture
 from dictco_lib.inspect.routing import (
     bits_by_slice,
-    gate_entropy,
     only,
     rerouted,
     routing_maps,
@@ -21,6 +20,7 @@ from dictco_lib.inspect.routing import (
     without,
 )
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.training.routing import gate_entropy
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The experts: their maps, how sure the router is, and what happens when it is overruled."""
+"""The experts: their maps, and what happens when the router is overruled."""
 
 from __future__ import annotations
 
@@ -28,11 +28,6 @@ def routing_maps(model: DictionaryCodec, x: Tensor, quality: float | None = None
         Per slice (K, H/16, W/16), padded size; over the experts they add up to 1.
     """
     return [gates[0] for gates in model(x, quality, return_routing=True)["routing"]]
-
-
-def gate_entropy(gates: Tensor) -> Tensor:
-    """How undecided the router is at each place, in bits: (K, H, W) -> (H, W)."""
-    return -torch.special.xlogy(gates, gates).sum(0) / torch.log(torch.tensor(2.0))
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def variants(recipe: Recipe, device: torch.device) -> dict[str, Recipe]:
     added = {"plain (float32, eager, contiguous)": {}, "+ channels_last": {"channels_last": True}}
     if device.type == "cuda":
         added["+ channels_last, bf16"] = {"channels_last": True, "precision": "bf16"}
-        added["+ channels_last, bf16, compile"] = PLAIN | {
+        added["+ channels_last, bf16, compile"] = {
             "channels_last": True, "precision": "bf16", "compile": True
         }  # fmt: skip
     plain = {name: replace(recipe, **(PLAIN | change)) for name, change in added.items()}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from dictco_lib.models import DictionaryCodec
+
+
+def gate_entropy(gates: Tensor) -> Tensor:
+    """How undecided a router is at each place, in bits: (..., K, H, W) -> (..., H, W)."""
+    return -torch.special.xlogy(gates, gates).sum(-3) / math.log(2)
 
 
 @torch.no_grad()
@@ -23,8 +30,7 @@ def routing_statistics(routing: list[Tensor]) -> Tensor:
     rows = []
     for gates in routing:
         gates = gates.detach().float()
-        entropy = -torch.special.xlogy(gates, gates).sum(1).mean() / torch.log(torch.tensor(2.0))
-        rows.append(torch.cat([gates.mean(dim=(0, 2, 3)), entropy[None].to(gates)]))
+        rows.append(torch.cat([gates.mean(dim=(0, 2, 3)), gate_entropy(gates).mean()[None]]))
     return torch.stack(rows)
 
 
