@@ -166,9 +166,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(
         "train", commands.train, "train a model by a recipe; a run that was stopped continues",
-        "data/nano.toml", "data/classroom.toml",
+        "data/nano.toml", "data/trial.toml --set seed=1 shape.experts=1 shape.entries=128",
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
+    sub.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="changes",
+        help="settings that replace the recipe's; texts in quotes",
+    )  # fmt: skip
     with_device(sub)
 
     sub = command(

@@ -19,8 +19,8 @@ from PIL import Image
 
 from dictco_lib.checkpoints import fingerprint, load_checkpoint
 from dictco_lib.cli import main
-from dictco_lib.config import PRESETS, preset
-from dictco_lib.errors import RecipeError
+from dictco_lib.config import NANO, PRESETS, preset
+from dictco_lib.errors import ConfigError, RecipeError
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.data import DEMO, Batches, Photos, Share, random_crop, uniforms
 from dictco_lib.training.loop import train, validation_crops
@@ -429,6 +429,38 @@ def test_recipes_are_checked(tmp_path):
             load_recipe(path)
     with pytest.raises(RecipeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_settings_on_the_command_line_replace_the_recipes(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'model = "nano"\ndata = ["pictures"]\nout = "run"\nseed = 3\n[shape]\nexperts = 2\n'
+    )
+    changes = ["seed=4", 'out="other"', "shape.entries=8", "shape.top_k=1", 'routing="bias"']
+    recipe = load_recipe(path, changes)
+    assert (recipe.seed, recipe.out) == (4, str(tmp_path / "other"))
+    assert recipe.shape == {"experts": 2, "entries": 8, "top_k": 1}
+    assert recipe.config == replace(NANO, name="nano_variant", experts=2, entries=8, top_k=1)
+    assert load_recipe(path).seed == 3
+    with pytest.raises(RecipeError, match="unknown keys"):
+        load_recipe(path, ["seeds=4"])
+    with pytest.raises(RecipeError, match="'out=other' is no valid TOML"):
+        load_recipe(path, ["out=other"])
+    with pytest.raises(ConfigError, match="unknown"):
+        load_recipe(path, ["shape.layers=4"])
+
+
+def test_a_variant_is_trained_and_a_dense_start_may_go_on_sparse(recipe, tmp_path):
+    wide = replace(recipe, steps=1, shape={"entries": 8}, out=str(tmp_path / "wide"))
+    trainer = train(wide, progress=False)
+    assert trainer.model.config.entries == 8
+    start = str(trainer.out / "last.safetensors")
+    sparse = replace(wide, start=start, out=str(tmp_path / "sparse"), router_lr=1e-2)
+    sparse = replace(sparse, shape={"entries": 8, "top_k": 1}, routing="bias")
+    assert train(sparse, progress=False).optimizer.param_groups[-1]["peak_lr"] == 1e-2
+    other = replace(sparse, shape={"entries": 4}, routing="none", out=str(tmp_path / "other"))
+    with pytest.raises(RecipeError, match="another shape"):
+        Trainer(other)
 
 
 def test_bench_times_training_steps_against_the_plain_loop(recipe, tmp_path, capsys):

@@ -14,7 +14,7 @@ def train(args: argparse.Namespace) -> None:
     from dictco_lib.training.recipe import load_recipe
 
     device = None if args.device == "auto" else find_device(args.device)
-    trainer = run(load_recipe(args.recipe), device)
+    trainer = run(load_recipe(args.recipe, args.changes), device)
     if trainer.accelerator.is_main_process:
         weights = trainer.out / "last.safetensors"
         print(f"{weights}: {trainer.step} steps in {trainer.seconds:.0f} s")

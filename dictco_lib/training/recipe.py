@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
-from dictco_lib.config import PRESETS
+from dictco_lib.config import PRESETS, ModelConfig
 from dictco_lib.errors import RecipeError
 from dictco_lib.training.data import DEMO
 
@@ -16,7 +17,7 @@ from dictco_lib.training.data import DEMO
 FREE = {
     "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
     "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
-    "final", "precision", "channels_last", "compile", "accumulate",
+    "router_lr", "final", "precision", "channels_last", "compile", "accumulate",
 }  # fmt: skip
 _CHOICES = {
     "distortion": ("mse", "ms-ssim"),
@@ -25,8 +26,9 @@ _CHOICES = {
     "routing": ("none", "aux", "bias"),
 }
 _POSITIVE = (
-    "steps", "batch_size", "accumulate", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
-    "log_every", "save_every", "validate_every", "cache_mb", "lmbda", "threads", "scale", "decay",
+    "steps", "batch_size", "accumulate", "lr", "transform_lr", "prior_lr", "router_lr", "aux_lr",
+    "clip_norm", "log_every", "save_every", "validate_every", "cache_mb", "lmbda", "threads",
+    "scale", "decay",
 )  # fmt: skip
 _NOT_NEGATIVE = ("warmup", "workers", "seed", "final", "ema_decay", "perceptual", "routing_weight")
 _MS_SSIM_CROP = 192  # its five scales need sides above 160
@@ -39,6 +41,7 @@ class Recipe:
     model: str  # preset to train
     data: tuple[str, ...]  # tar shards and folders of photographs, relative to the recipe
     out: str  # folder of checkpoints and logs, relative to the recipe
+    shape: dict | None = None  # fields of ModelConfig that replace the preset's
     validation: tuple[str, ...] = ()  # pictures to measure on; not those of `data`, if one can
     start: str | None = None  # checkpoint to begin with, relative to the recipe
     pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
@@ -56,6 +59,7 @@ class Recipe:
     lr: float = 5e-4  # Adam, of the entropy model, after the warm-up
     transform_lr: float = 5e-4  # of g_a and g_s
     prior_lr: float = 5e-3  # of the factorised prior of z, whose few parameters must travel far
+    router_lr: float | None = None  # of the routers of a mixture; None: lr
     aux_lr: float = 1e-3  # for the quantiles of z
     warmup: int = 200  # steps
     schedule: str = "cosine"  # or "multistep"
@@ -117,8 +121,8 @@ class Recipe:
             self._check(good, field, f"expected {name}")
 
     def _check_combinations(self) -> None:
-        preset = PRESETS[self.model]
-        is_variable = preset.is_variable_rate
+        config = self.config
+        is_variable = config.is_variable_rate
         if is_variable == (self.lmbda is not None):
             raise RecipeError(
                 f"recipe: model {self.model!r} "
@@ -128,13 +132,27 @@ class Recipe:
             self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
-            self._check(not preset.batch_norm, "pca_start", "it needs a model without BatchNorm")
+            self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
         if self.schedule == "multistep":
             self._check(bool(self.milestones), "milestones", "multistep needs some")
         if self.routing == "aux":
-            self._check(preset.experts > 1, "routing", "the model has no experts to balance")
+            self._check(config.experts > 1, "routing", "the model has no experts to balance")
         if self.routing == "bias":
-            self._check(preset.top_k > 0, "routing", "the bias selects experts: it needs top_k > 0")
+            self._check(config.top_k > 0, "routing", "the bias selects experts: it needs top_k > 0")
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model to train: the preset, or a variant of it if the recipe gives a shape.
+
+        Raises:
+            ConfigError: if the shape has unknown fields or values that do not fit.
+        """
+        preset = PRESETS[self.model]
+        if not self.shape:
+            return preset
+        return ModelConfig.from_dict(
+            preset.to_dict() | {"name": f"{self.model}_variant"} | self.shape
+        )
 
     def to_dict(self) -> dict:
         """Plain values; the state to continue from keeps them all."""
@@ -164,24 +182,44 @@ class Recipe:
             )
 
 
+def _parse(text: str, what: str) -> dict:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(
+            f"{what} is no valid TOML: {error}; write texts in quotes and numbers without"
+        ) from None
+
+
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def load_recipe(path: str | Path) -> Recipe:
+def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe; paths in it are taken relative to the file.
+
+    Args:
+        path: a TOML file.
+        changes: settings that replace the file's, each like ``"seed=1"`` or ``"shape.experts=1"``.
 
     Raises:
         RecipeError: if the file is missing, is no TOML, has unknown or missing keys, or values
             of the wrong type or out of range.
+        ConfigError: if its shape does not fit the model.
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise RecipeError(f"recipe {path} does not exist; data/*.toml holds examples") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise RecipeError(f"recipe {path} is no valid TOML: {error}") from None
+    values = _parse(text, f"recipe {path}")
+    for change in changes:
+        for key, value in _parse(change, f"the setting {change!r}").items():
+            if isinstance(value, dict):
+                value = values.get(key, {}) | value
+            values[key] = value
     known = {f.name for f in fields(Recipe)}
     if unknown := sorted(set(values) - known):
         raise RecipeError(f"recipe {path}: unknown keys {unknown}; known are {sorted(known)}")

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from dictco_lib.checkpoints import load_checkpoint, save_checkpoint
-from dictco_lib.config import PRESETS
 from dictco_lib.entropy.noise import share_noise
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
@@ -60,7 +60,7 @@ class Trainer:
         self.window: list[dict[str, float]] = []  # steps since the last line of the log
         self.clock = Clock(self.device)
         torch.manual_seed(recipe.seed)
-        self.model = DictionaryCodec(PRESETS[recipe.model])
+        self.model = DictionaryCodec(recipe.config)
         if not self.state_path.exists():
             self._begin()
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -84,13 +84,14 @@ class Trainer:
             x, _ = Batches(r.data, Share(256), crop=128, seed=r.seed, cache_mb=1)[0]
             pca_start(self.model, x)
         if r.start:
-            begun = load_checkpoint(r.start)
-            if begun.config != PRESETS[r.model]:
+            begun, config = load_checkpoint(r.start), self.model.config
+            # Neither changes a weight: a dense mixture may go on as a sparse one.
+            if replace(begun.config, name=config.name, top_k=config.top_k) != config:
                 raise RecipeError(
                     f"start = {r.start} holds a {begun.config.name!r} of another shape than the "
-                    f"preset {r.model!r}; give a checkpoint of that preset"
+                    f"recipe's {config.name!r}; give a checkpoint of that shape"
                 )
-            self.model.load_state_dict(begun.state_dict())
+            self.model.load_state_dict(self.model.state_dict() | begun.state_dict())
 
     def _prepare(self) -> None:
         r = self.recipe
@@ -325,13 +326,17 @@ class Trainer:
 
 
 def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:
-    """Transforms, entropy model and factorised prior, each with its peak learning rate."""
+    """Transforms, entropy model, factorised prior and routers, each with its peak rate."""
     groups: dict[str, list[nn.Parameter]] = {"transform_lr": [], "lr": [], "prior_lr": []}
+    if recipe.router_lr:
+        groups["router_lr"] = []
     for name, parameter in model.named_parameters():
         if name.endswith("quantiles"):
             continue
+        key = "transform_lr" if name.startswith(("g_a.", "g_s.")) else "lr"
         if "entropy_bottleneck" in name:
-            groups["prior_lr"].append(parameter)
-        else:
-            groups["transform_lr" if name.startswith(("g_a.", "g_s.")) else "lr"].append(parameter)
+            key = "prior_lr"
+        elif recipe.router_lr and ".router." in name:
+            key = "router_lr"
+        groups[key].append(parameter)
     return [{"params": v, "peak_lr": getattr(recipe, key)} for key, v in groups.items()]
