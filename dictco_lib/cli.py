@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from dictco_lib import commands
 from dictco_lib.commands import DEFAULT_MODEL
-from dictco_lib.commands.common import explain
+from dictco_lib.commands.common import METRICS, explain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     def with_device(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         return sub
+
+    def with_metric(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
 
     sub = command(
         "compress", commands.compress, "compress a picture, or a folder of them, to .dco files",
@@ -137,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("anchor", metavar="ANCHOR", help=curve)
     sub.add_argument("test", metavar="TEST", nargs="+", help=curve)
     sub.add_argument("--per-image", action="store_true", help="picture by picture as well")
+    with_metric(sub)
 
     sub = command(
         "plot", commands.plot, "draw RD curves, or a training log, as PNG",
@@ -146,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("output", metavar="OUT.png")
     sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{curve}; or one log (.jsonl)")
     sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
+    with_metric(sub)
 
     sub = command(
         "bench", commands.bench, "time the parts of a codec, or of its training, on this machine",

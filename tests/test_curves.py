@@ -158,13 +158,29 @@ def test_bdrate_prints_mean_and_extremes_and_warns(capsys, two_reports):
     assert "only 42% of the range" in err and "has 3 of its points" in err
 
 
+def test_curves_of_ms_ssim_are_compared_and_drawn(capsys, tmp_path):
+    similarity = [0.9, 0.95, 0.975, 0.9875]
+    for name, factor in (("one", 1.0), ("two", 0.5)):
+        bpp = [factor * b for b in BPP]
+        points = zip(bpp, similarity, strict=True)
+        images = [{"image": "a.png", "bpp": b, "psnr": 1, "ms-ssim-rgb": s} for b, s in points]
+        results = {"bpp": bpp, "psnr-rgb": PSNR, "ms-ssim-rgb": similarity}
+        write(tmp_path / f"{name}.json", results, name=name, per_image=images)
+    files = [str(tmp_path / f"{name}.json") for name in ("one", "two")]
+    assert main(["bdrate", *files, "--metric", "ms-ssim", "--per-image"]) == 0
+    out = capsys.readouterr().out
+    assert "same MS-SSIM" in out and "10.0-19.0" in out and "-50.00 % mean of 1 pictures" in out
+    assert main(["plot", str(tmp_path / "rd.png"), *files, "--metric", "ms-ssim"]) == 0
+    assert (tmp_path / "rd.png").stat().st_size > 10_000
+
+
 def test_reports_without_rows_are_named(capsys, two_reports, tmp_path):
     assert main(["bdrate", str(two_reports[0]), "published:vtm", "--per-image"]) == 1
     assert "published:vtm has no rows" in capsys.readouterr().err
     with pytest.raises(CurveError, match="no picture can be compared"):
         compare_per_image({"a": Curve("a", BPP, PSNR)}, {})
     write(tmp_path / "r.json", {"bpp": BPP, "psnr": PSNR}, per_image=[{"image": "a"}])
-    with pytest.raises(CurveError, match="lacks image, bpp or psnr"):
+    with pytest.raises(CurveError, match="lacks image, bpp or PSNR"):
         load_per_image(tmp_path / "r.json")
 
 

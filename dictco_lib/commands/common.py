@@ -13,6 +13,8 @@ from tqdm import tqdm
 from dictco_lib.errors import DictcoError, OptionError
 
 DEFAULT_MODEL = "classroom"
+#: Names on the command line -> names of curves.
+METRICS = {"psnr": "PSNR", "ms-ssim": "MS-SSIM"}
 PLAIN_SUFFIX = ".bin"
 
 

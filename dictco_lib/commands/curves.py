@@ -12,7 +12,7 @@ from statistics import mean
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import read_bytes, refuse
+from dictco_lib.commands.common import METRICS, read_bytes, refuse
 from dictco_lib.errors import DictcoError, OptionError
 
 
@@ -68,23 +68,24 @@ def bdrate(args: argparse.Namespace) -> None:
     from dictco_lib.evaluation.bdrate import compare
     from dictco_lib.evaluation.curves import load_curve
 
-    anchor = load_curve(args.anchor)
-    print(f"against {args.anchor}; below 0 %: fewer bits for the same PSNR")
-    print(f"{'BD-rate':>10} {'BD-PSNR':>10} {'overlap, dB':>12}   curve")
+    metric = METRICS[args.metric]
+    anchor = load_curve(args.anchor, metric)
+    print(f"against {args.anchor}; below 0 %: fewer bits for the same {metric}")
+    print(f"{'BD-rate':>10} {'BD-' + metric:>10} {'overlap, dB':>12}   curve")
     for test in args.test:
-        result = compare(anchor, load_curve(test))
+        result = compare(anchor, load_curve(test, metric))
         _print_row(result, test)
         for doubt in result.doubts():
             _warn(f"{test}: {doubt}")
         if args.per_image:
-            _bdrate_per_image(args.anchor, test)
+            _bdrate_per_image(args.anchor, test, metric)
 
 
-def _bdrate_per_image(anchor: str, test: str) -> None:
+def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
     from dictco_lib.evaluation.bdrate import compare_per_image
     from dictco_lib.evaluation.curves import load_per_image
 
-    curves = load_per_image(anchor), load_per_image(test)
+    curves = load_per_image(anchor, metric), load_per_image(test, metric)
     found, failed = compare_per_image(*curves)
     for image, result in found.items():
         _print_row(result, f"  {image}")
@@ -110,14 +111,16 @@ def plot(args: argparse.Namespace) -> None:
     from dictco_lib.evaluation.curves import load_curve
     from dictco_lib.files import atomic_path
 
+    metric = METRICS[args.metric]
     plots.use_style()
     if args.files[0].endswith(".jsonl"):
         if len(args.files) > 1:
             raise OptionError(f"one log makes a figure, got {len(args.files)} files; draw it alone")
-        refuse("a log is no rate-distortion curve", max_bpp=args.max_bpp)
+        other = None if args.metric == "psnr" else args.metric
+        refuse("a log is no rate-distortion curve", max_bpp=args.max_bpp, metric=other)
         figure = plots.training_log(_read_log(Path(args.files[0])))
     else:
-        curves = [load_curve(spec) for spec in args.files]
+        curves = [load_curve(spec, metric) for spec in args.files]
         times = Counter(curve.name for curve in curves)
         # Two reports of one codec keep one name apart from the other by their files.
         names = [
@@ -128,6 +131,7 @@ def plot(args: argparse.Namespace) -> None:
             {name: (curve.bpp, curve.psnr) for name, curve in zip(names, curves, strict=True)},
             published={n for n, c in zip(names, curves, strict=True) if c.is_published},
             max_bpp=args.max_bpp,
+            quality=f"{metric}, RGB (dB)",
         )
     with atomic_path(args.output) as temporary:
         figure.savefig(temporary, format="png")

@@ -53,8 +53,8 @@ def load_curve(spec: str | Path, metric: str = "PSNR") -> Curve:
     return Curve(name, results["bpp"], values, metric=metric)
 
 
-def load_per_image(spec: str | Path) -> dict[str, Curve]:
-    """Picture name -> curve, from the rows of a report.
+def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
+    """Picture name -> curve, from the rows of a report; ``metric`` as for :func:`load_curve`.
 
     Raises:
         CurveError: if it has no rows of single pictures.
@@ -68,15 +68,16 @@ def load_per_image(spec: str | Path) -> dict[str, Curve]:
     points: dict[str, list[tuple[object, object]]] = {}
     try:
         for row in rows:
-            value = qualities(row, "PSNR")
+            value = qualities(row, metric)
             if value is None:
-                raise KeyError("psnr")
+                raise KeyError(metric)
             points.setdefault(row["image"], []).append((row["bpp"], value))
     except (TypeError, KeyError) as error:
         raise CurveError(
-            f"{spec}: a row of per_image lacks image, bpp or psnr ({type(error).__name__}: {error})"
+            f"{spec}: a row of per_image lacks image, bpp or {metric} "
+            f"({type(error).__name__}: {error})"
         ) from None
     return {
-        image: Curve(f"{spec}, {image}", *map(list, zip(*pairs, strict=True)))
+        image: Curve(f"{spec}, {image}", *map(list, zip(*pairs, strict=True)), metric=metric)
         for image, pairs in points.items()
     }

@@ -65,7 +65,9 @@ def qualities(results: dict, metric: str) -> object:
         raise CurveError(f"no metric {metric!r}; choose {' or '.join(_KEYS)}")
     key = next((key for key in _KEYS[metric] if key in results), None)
     values = results.get(key)
-    if key not in ("ms-ssim-rgb", "ms-ssim") or not isinstance(values, list):
+    if key not in ("ms-ssim-rgb", "ms-ssim"):
         return values
     # What is no number is left as it is, for Curve to name.
-    return [decibels(v) if isinstance(v, int | float) else v for v in values]
+    if isinstance(values, list):
+        return [decibels(v) if isinstance(v, int | float) else v for v in values]
+    return decibels(values) if isinstance(values, int | float) else values
