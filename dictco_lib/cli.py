@@ -116,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=int, metavar="B",
         help="pictures of equal size at a time in estimated mode; default 8 on a GPU, else 1",
     )  # fmt: skip
+    sub.add_argument(
+        "--gates", metavar="RULE",
+        help="overrule the router, in estimated mode: uniform, shuffled, only:K, without:K or "
+        "swapped:K:K, where K is an expert",
+    )  # fmt: skip
     sub.add_argument("--quality", type=float, nargs="+", metavar="Q", help="default: 0 20 ... 100")
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")

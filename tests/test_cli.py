@@ -162,6 +162,23 @@ def test_evaluate_writes_a_report_that_bdrate_reads(capsys, folder, nano, tmp_pa
     assert status == 0 and "+0.00 %" in out
 
 
+def test_evaluate_can_overrule_the_router(capsys, folder, nano, tmp_path):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    command = ("evaluate", folder, "--model", tmp_path / "nano.safetensors", "--quality", 50)
+    rows = {}
+    for gates in (None, "uniform", "only:1"):
+        report = tmp_path / "report.json"
+        more = ("--gates", gates) if gates else ()
+        assert run(capsys, *command, "--mode", "estimated", "--out", report, *more)[0] == 0
+        rows[gates] = json.loads(report.read_text())["results"]
+    assert rows["uniform"]["gate_entropy"] == pytest.approx([2.0])
+    assert rows["only:1"]["gate_entropy"] == [0.0]
+    assert len({row["bpp"][0] for row in rows.values()}) == 3
+    assert "--gates would be ignored" in run(capsys, *command, "--gates", "uniform")[2]
+    wrong = run(capsys, *command, "--mode", "estimated", "--gates", "only:4")
+    assert wrong[0] == 1 and "0 to 3" in wrong[2]
+
+
 def test_training_by_recipe(capsys, tmp_path):
     recipe = {"model": "nano", "data": ["scikit-image"], "out": "run", "steps": 2, "crop": 64}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in recipe.items()]

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from dictco_lib.config import preset
+from dictco_lib.errors import OptionError
 from dictco_lib.images import read_picture
 from dictco_lib.inspect.routing import (
     bits_by_slice,
     only,
     rerouted,
     routing_maps,
+    rule_named,
     shuffled,
     swapped,
     uniform,
@@ -40,6 +42,18 @@ def test_gates_add_up_and_their_entropy_is_at_most_two_bits(model, x):
         torch.testing.assert_close(gates.sum(0), torch.ones(8, 4))
         assert (gate_entropy(gates) <= 2 + 1e-5).all()
     assert gate_entropy(torch.eye(4)[:, :, None]).abs().max() == 0
+
+
+def test_rules_have_names(model, x):
+    gates = torch.softmax(torch.randn(1, 2, 3, 4), -1)
+    for text, rule in [
+        ("uniform", uniform), ("shuffled", shuffled()), ("only:2", only(2)),
+        ("without:0", without(0)), ("swapped:1:3", swapped(1, 3)),
+    ]:  # fmt: skip
+        torch.testing.assert_close(rule_named(text, 4)(gates), rule(gates))
+    for text, message in [("only", "choose one"), ("best:1", "choose one"), ("only:4", "0 to 3")]:
+        with pytest.raises(OptionError, match=message):
+            rule_named(text, 4)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ def evaluate(args: argparse.Namespace) -> None:
             "--batch-size would be ignored: real files are made one by one; leave it out, or add "
             "--mode estimated"
         )
+    if args.gates and args.mode == "real":
+        raise OptionError(
+            "--gates would be ignored: files keep their own routers; add --mode estimated"
+        )
     paths = rd.pictures_in(args.folder)
     with join_team(find_device(args.device)) as team:
         model = load(args.model or DEFAULT_MODEL, team.device)
@@ -40,10 +45,12 @@ def evaluate(args: argparse.Namespace) -> None:
                 bar.update(done - bar.n)
 
             options = {"mode": args.mode, "batch_size": size, "team": team}
-            report = rd.evaluate(model, paths, qualities, **options, progress=progress)
+            with _overruled(model, args.gates):
+                report = rd.evaluate(model, paths, qualities, **options, progress=progress)
     if not team.is_main:
         return
     report["setup"]["folder"] = Path(args.folder).resolve().name
+    report["setup"]["gates"] = args.gates
     report["setup"]["checkpoint"] = Path(args.model or DEFAULT_MODEL).name
     _print_table(report)
     if args.out:
@@ -54,6 +61,16 @@ def evaluate(args: argparse.Namespace) -> None:
     if failed := list(report["failed"]):
         text = f"{len(failed)} of {len(paths)} pictures failed and are left out: "
         raise DictcoError(text + ", ".join(failed[:5]))
+
+
+def _overruled(model: DictionaryCodec, rule: str | None) -> contextlib.AbstractContextManager:
+    from dictco_lib.inspect.routing import rerouted, rule_named
+
+    if rule is None:
+        return contextlib.nullcontext()
+    if model.config.experts < 2:
+        raise OptionError(f"--gates: model {model.config.name!r} has no router to overrule")
+    return rerouted(model, rule_named(rule, model.config.experts))
 
 
 def _qualities(model: DictionaryCodec, asked: list[float] | None) -> tuple[float | None, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dictco_lib.coding import decode_picture, encode
@@ -16,6 +17,7 @@ from dictco_lib.evaluation.timing import synchronize
 from dictco_lib.images import Picture, eight_bit, picture_size, read_picture
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.loss import bits_per_image
+from dictco_lib.training.routing import gate_entropy
 
 
 def batches(paths: Sequence[Path], size: int) -> list[list[Path]]:
@@ -99,7 +101,8 @@ def estimated_rows(
     synchronize(weight.device)
     start = time.perf_counter()
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        out = model(x.to(weight, memory_format=torch.channels_last), quality)
+        x_in = x.to(weight, memory_format=torch.channels_last)
+        out = model(x_in, quality, return_routing=True)
         bits = sum(bits_per_image(out["likelihoods"]).values()).tolist()
         x_hat = out["x_hat"].float().cpu()
     seconds = (time.perf_counter() - start) / len(pictures)
@@ -109,6 +112,7 @@ def estimated_rows(
         | {"bpp": bits[i] / pixels}
         | _distortion(picture, replace(picture, pixels=x_hat[i].clamp(0, 1)))
         | {"forward_s": seconds}
+        | _routing(out["routing"], i)
         for i, picture in enumerate(pictures)
     ]
 
@@ -134,6 +138,13 @@ def _distortion(picture: Picture, decoded: Picture) -> dict[str, float | None]:
         "ms-ssim-rgb": similarity,
         "ms-ssim-db": None if similarity is None else decibels(similarity),
     }
+
+
+def _routing(routing: list[torch.Tensor], i: int) -> dict[str, float]:
+    """How undecided the router is for image i, in bits, mean over slices and places."""
+    if routing[0].shape[1] < 2:
+        return {}
+    return {"gate_entropy": float(np.mean([gate_entropy(g[i]).mean().item() for g in routing]))}
 
 
 def _seconds(verb: str, seconds: dict[str, float]) -> dict[str, float]:

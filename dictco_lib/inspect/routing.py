@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from dictco_lib.errors import OptionError
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.loss import bits_per_image
 
@@ -104,6 +105,36 @@ def shuffled(seed: int = 0) -> Rule:
         return gates.reshape(b, -1, k)[:, order].reshape(b, height, width, k)
 
     return rule
+
+
+#: Rules by name; the numbers are those of experts.
+_NAMED: dict[str, Callable[..., Rule]] = {
+    "uniform": lambda: uniform,
+    "shuffled": shuffled,
+    "only": only,
+    "without": without,
+    "swapped": swapped,
+}
+
+
+def rule_named(text: str, experts: int) -> Rule:
+    """The rule that a text like ``uniform``, ``only:2`` or ``swapped:0:1`` asks for.
+
+    Args:
+        text: a name and its numbers, with colons in between.
+        experts: how many there are.
+
+    Raises:
+        OptionError: if there is no such rule or no such expert.
+    """
+    name, *numbers = text.split(":")
+    known = "uniform, shuffled, only:K, without:K, swapped:K:K"
+    wanted = {"only": 1, "without": 1, "swapped": 2}.get(name, 0)
+    if name not in _NAMED or len(numbers) != wanted:
+        raise OptionError(f"no gates {text!r}; choose one of {known}")
+    if not all(n.isdecimal() and int(n) < experts for n in numbers):
+        raise OptionError(f"gates {text!r}: the experts of this model are 0 to {experts - 1}")
+    return _NAMED[name](*map(int, numbers))
 
 
 @torch.no_grad()
