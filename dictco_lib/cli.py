@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--gates", metavar="RULE",
-        help="overrule the router, in estimated mode: uniform, shuffled, only:K, without:K or "
-        "swapped:K:K, where K is an expert",
+        help="overrule the router, in estimated mode: uniform, averaged, shuffled, only:K, "
+        "without:K or swapped:K:K, where K is an expert",
     )  # fmt: skip
     sub.add_argument("--quality", type=float, nargs="+", metavar="Q", help="default: 0 20 ... 100")
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")

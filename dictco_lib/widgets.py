@@ -20,8 +20,11 @@ from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import to_uint8
+from dictco_lib.inspect.attention import in_use
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
+from dictco_lib.inspect.outcome import Outcome, Subject
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.plots.routing import dictionary_look
 
 
 def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
@@ -133,6 +136,86 @@ def field_picker(data: bytes) -> w.Widget:
     picker.observe(show, "value")
     show()
     return w.VBox([picker, view])
+
+
+def _panel(sliders: Sequence[w.Widget], view: Callable[..., tuple[str, bytes]]) -> w.Widget:
+    """Sliders with a caption and a picture below: ``view`` makes both from the sliders' values."""
+    label, picture = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    def show(change: dict | None = None) -> None:
+        label.value, picture.value = view(*(slider.value for slider in sliders))
+
+    for slider in sliders:
+        slider.observe(show, "value")
+    show()
+    return w.VBox([w.HBox(sliders, layout=w.Layout(flex_flow="row wrap")), label, picture])
+
+
+def _choice(name: str, count: int, value: int = 0) -> w.IntSlider:
+    return w.IntSlider(value, 0, count - 1, description=name, continuous_update=False)
+
+
+def expert_picker(subject: Subject, outcome: Outcome, slice_: int = 0) -> w.Widget:
+    """The gates of one expert of one slice over the photo, with their mean and the slice's bits.
+
+    Args:
+        subject: the photo.
+        outcome: what the model made of it; nothing is computed anew.
+        slice_: where the slider of the slices starts.
+    """
+    slices, experts = len(outcome.gates), len(outcome.gates[0])
+    opacity = w.IntSlider(70, 0, 100, 5, description="opacity %", continuous_update=False)
+
+    def view(k: int, expert: int, percent: int) -> tuple[str, bytes]:
+        gates, bits = outcome.gates[k], outcome.y_bits[k]
+        wins = gates.argmax(0) == expert
+        caption = (
+            f"<b>mean gate {gates[expert].mean():.3f}</b>, {gates[expert].min():.2f} to "
+            f"{gates[expert].max():.2f}; the largest of all gates at {wins.mean():.0%} of the "
+            f"places.<br>Slice {k} takes {bits.sum():,.0f} bits, {bits[wins].sum():,.0f} of them "
+            "there."
+        )
+        figure = plots.place_maps(
+            subject.pixels, {f"slice {k}, expert {expert}": gates[expert]}, "gate", 6,
+            limits=(0, gates.max()), opacity=percent / 100,
+        )  # fmt: skip
+        return caption, plots.png(figure)
+
+    return _panel([_choice("slice", slices, slice_), _choice("expert", experts), opacity], view)
+
+
+def attention_picker(
+    subject: Subject, outcome: Outcome, attention: Sequence[np.ndarray], slice_: int = 0
+) -> w.Widget:
+    """Where one place of the photo looks within one expert's dictionary.
+
+    Args:
+        subject: the photo.
+        outcome: what the model made of it.
+        attention: per slice (h, w, heads, K, N), see
+            :func:`dictco_lib.inspect.attention.expert_attention`.
+        slice_: where the slider of the slices starts.
+    """
+    height, width, _, experts, entries = attention[0].shape
+
+    def view(k: int, expert: int, row: int, column: int) -> tuple[str, bytes]:
+        weights = attention[k][row, column, :, expert]
+        gates = outcome.gates[k][:, row, column]
+        used = in_use(weights)
+        caption = (
+            f"<b>gate {gates[expert]:.3f}</b>; the heads spread over "
+            f"{', '.join(f'{n:.1f}' for n in used)} of {entries} entries"
+        )
+        figure = dictionary_look(subject.pixels, (row, column), weights, gates, expert)
+        return caption, plots.png(figure)
+
+    sliders = [
+        _choice("slice", len(attention), slice_),
+        _choice("expert", experts),
+        _choice("row", height, height // 2),
+        _choice("column", width, width // 2),
+    ]
+    return _panel(sliders, view)
 
 
 class TrainingView:

@@ -7,9 +7,50 @@ import pytest
 from dictco_lib import checks
 from dictco_lib.evaluation.bdrate import compare
 from dictco_lib.evaluation.published import published
+from dictco_lib.inspect.outcome import measure, prepare
+from dictco_lib.inspect.routing import choice_bits
 
 VTM, DCAE, ELIC, TCM = (published(name) for name in ("vtm", "dcae", "elic2022", "tcm-small"))
 GAIN = compare(VTM, DCAE).psnr
+
+
+def top_two(gates):
+    kept = gates.where(gates >= gates.topk(2, -1).values[..., 1:], 0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "context", "said"),
+    [
+        (checks.ex_04_1, 2.561, ([0.7, 0.1, 0.1, 0.1],), "right!"),
+        (checks.ex_04_1, 1.357, ([0.7, 0.1, 0.1, 0.1],), "is the entropy"),
+        (checks.ex_04_1, 4, ([0.7, 0.1, 0.1, 0.1],), "is not it"),
+        (checks.ex_04_3, top_two, (), "right!"),
+        (checks.ex_04_3, lambda gates: gates, (), "not two experts"),
+        (checks.ex_04_3, lambda gates: top_two(gates) * 2, (), "do not add up"),
+        (checks.ex_04_3, lambda gates: top_two(1 - gates), (), "not the largest"),
+    ],
+)
+def test_answers_of_notebook_04_are_judged(capsys, check, answer, context, said):
+    assert check(answer, *context) is (said == "right!")
+    assert said in capsys.readouterr().out
+
+
+def test_answers_of_notebook_04_that_need_the_model_are_judged(capsys, classroom, photo):
+    gates = [
+        measure(classroom, prepare(classroom, photo[:128, :128], q)).gates[1] for q in (0, 100)
+    ]
+    more = choice_bits(gates[1:]) - choice_bits(gates[:1])
+    assert checks.ex_04_2(more, classroom, photo[:128, :128], 1)
+    assert not checks.ex_04_2(-more, classroom, photo[:128, :128], 1)
+    assert not checks.ex_04_2(more + 0.1, classroom, photo[:128, :128], 1)
+    subject = prepare(classroom, photo[:128, :128], 50)
+    router = measure(classroom, subject).gates[1].transpose(1, 2, 0)
+    assert not checks.ex_04_4(router, classroom, subject, 1)
+    assert not checks.ex_04_4(2 * router, classroom, subject, 1)
+    said = capsys.readouterr().out
+    for part in ("sign is wrong", "is not it", "saves 0.0%", "add up to 1"):
+        assert part in said
 
 
 @pytest.mark.parametrize(

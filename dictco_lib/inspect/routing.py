@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dictco_lib.errors import OptionError
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.loss import bits_per_image
+from dictco_lib.training.routing import gate_entropy
 
 #: Changes gates (B, H, W, K) that add up to 1 over the experts into others that do.
 Rule = Callable[[Tensor], Tensor]
@@ -42,8 +45,8 @@ def rerouted(
 
     Args:
         model: a mixture.
-        rule: what to do to the gates: :func:`uniform`, :func:`only`, :func:`without`,
-            :func:`swapped`, :func:`shuffled`, or one of your own.
+        rule: what to do to the gates: :func:`uniform`, :func:`averaged`, :func:`only`,
+            :func:`without`, :func:`swapped`, :func:`shuffled`, :func:`sharpened`, or your own.
         slices: which slices; all if left out.
     """
     heads = model.latent_codec.slices
@@ -60,6 +63,11 @@ def rerouted(
 def uniform(gates: Tensor) -> Tensor:
     """Every expert counts alike, everywhere."""
     return torch.full_like(gates, 1 / gates.shape[-1])
+
+
+def averaged(gates: Tensor) -> Tensor:
+    """Everywhere the mean gates of the picture: the same load, no map left."""
+    return gates.mean((1, 2), keepdim=True).expand_as(gates)
 
 
 def only(expert: int) -> Rule:
@@ -107,9 +115,38 @@ def shuffled(seed: int = 0) -> Rule:
     return rule
 
 
+def sharpened(power: float) -> Rule:
+    """Gates to a power, and scaled to add up to 1 again.
+
+    A power of 0 is :func:`uniform`, 1 changes nothing, infinity leaves the winner alone.
+    """
+
+    def rule(gates: Tensor) -> Tensor:
+        if math.isinf(power):
+            return F.one_hot(gates.argmax(-1), gates.shape[-1]).to(gates)
+        raised = gates**power
+        return raised / raised.sum(-1, keepdim=True)
+
+    return rule
+
+
+def given(experts: Tensor) -> Rule:
+    """One expert for each place, chosen from outside.
+
+    Args:
+        experts: numbers of experts, shape (H/16, W/16).
+    """
+
+    def rule(gates: Tensor) -> Tensor:
+        return F.one_hot(experts, gates.shape[-1]).to(gates).expand_as(gates)
+
+    return rule
+
+
 #: Rules by name; the numbers are those of experts.
 _NAMED: dict[str, Callable[..., Rule]] = {
     "uniform": lambda: uniform,
+    "averaged": lambda: averaged,
     "shuffled": shuffled,
     "only": only,
     "without": without,
@@ -128,13 +165,27 @@ def rule_named(text: str, experts: int) -> Rule:
         OptionError: if there is no such rule or no such expert.
     """
     name, *numbers = text.split(":")
-    known = "uniform, shuffled, only:K, without:K, swapped:K:K"
+    known = "uniform, averaged, shuffled, only:K, without:K, swapped:K:K"
     wanted = {"only": 1, "without": 1, "swapped": 2}.get(name, 0)
     if name not in _NAMED or len(numbers) != wanted:
         raise OptionError(f"no gates {text!r}; choose one of {known}")
     if not all(n.isdecimal() and int(n) < experts for n in numbers):
         raise OptionError(f"gates {text!r}: the experts of this model are 0 to {experts - 1}")
     return _NAMED[name](*map(int, numbers))
+
+
+def choice_bits(gates: Sequence[Tensor]) -> float:
+    """How much the place tells about the expert, in bits: entropy of the load - mean entropy.
+
+    This is the mutual information of place and expert: 0 if the gates are the same everywhere,
+    up to log2(K) if every place chooses one expert and all are chosen alike.
+
+    Args:
+        gates: maps of one slice, one per picture, each (K, H, W).
+    """
+    places = torch.cat([torch.as_tensor(g).flatten(1) for g in gates], dim=1)  # (K, places)
+    load = places.mean(1)
+    return (gate_entropy(load[:, None, None]) - gate_entropy(places[..., None]).mean()).item()
 
 
 @torch.no_grad()

@@ -155,17 +155,26 @@ class DictionaryAttention(nn.Module):
         is_out = torch.ones_like(gates, dtype=torch.bool).scatter(-1, chosen, False)
         return logits.masked_fill(is_out, float("-inf")).softmax(-1)
 
+    def expert_weights(self, q: Tensor, entries: Tensor) -> Tensor:
+        """How each place spreads its attention within each expert.
+
+        Args:
+            q: queries, shape (B, H, W, D).
+            entries: the dictionaries, shape (K, N, D).
+
+        Returns:
+            Shape (h, BHW, K, N), adding up to 1 over the N entries.
+        """
+        keys = self.to_key(self.norm_dictionary(entries))
+        logits = self._split(q) @ self._split(keys).mT * self.temperature  # (h, BHW, KN)
+        return logits.unflatten(-1, entries.shape[:2]).softmax(-1)
+
     def _attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
-        b, height, width, dim = q.shape
-        experts, n, _ = entries.shape
-        values = self.norm_dictionary(entries)
-        keys = self.to_key(values)
+        weights = self.expert_weights(q, entries)
+        weights = (weights * gates.reshape(1, -1, len(entries), 1)).flatten(-2)
+        context = weights @ self._split(self.norm_dictionary(entries))  # (h, BHW, D / h)
+        return context.transpose(0, 1).reshape(q.shape)
 
-        def split(t: Tensor) -> Tensor:  # (..., D) -> (h, rows, D / h)
-            return t.reshape(-1, self.heads, dim // self.heads).transpose(0, 1)
-
-        logits = split(q) @ split(keys).mT * self.temperature  # (h, BHW, KN)
-        weights = logits.unflatten(-1, (experts, n)).softmax(-1)
-        weights = (weights * gates.reshape(1, -1, experts, 1)).flatten(-2)
-        context = weights @ split(values)  # (h, BHW, D / h)
-        return context.transpose(0, 1).reshape(b, height, width, dim)
+    def _split(self, t: Tensor) -> Tensor:
+        """(..., D) -> (h, rows, D / h)."""
+        return t.reshape(-1, self.heads, t.shape[-1] // self.heads).transpose(0, 1)

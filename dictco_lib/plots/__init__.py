@@ -17,6 +17,8 @@ from matplotlib.patches import Rectangle
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+#: Experts of a slice, by number. Those of different slices have nothing in common.
+EXPERT_COLORS = (BLUE, ORANGE, GREEN, PURPLE)
 CODEC_STYLES = {
     name: {"color": color, "marker": marker}
     for name, color, marker in (
@@ -133,6 +135,41 @@ def zoom(
         axis.set_title(caption)
     for axis in axes:
         axis.axis("off")
+    return figure
+
+
+def place_maps(
+    photo: np.ndarray,
+    maps: dict[str, np.ndarray],
+    label: str,
+    width: float = 9,
+    *,
+    limits: tuple[float, float] | None = None,
+    opacity: float = 0.7,
+) -> Figure:
+    """Values of each place (h, w), laid over the photo in grey; all maps share one colour range.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        maps: title -> values.
+        label: what the values are, with their unit.
+        width: of the figure in inches.
+        limits: ends of the colour range; from 0 to the highest value if left out.
+        opacity: of the maps, 0 to 1.
+    """
+    columns = len(maps)
+    size = (width, width / columns * photo.shape[0] / photo.shape[1] + 0.7)
+    figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False)
+    low, high = limits or (0, max(values.max() for values in maps.values()))
+    extent = (0, photo.shape[1], photo.shape[0], 0)
+    for axis, (title, values) in zip(axes[0], maps.items(), strict=True):
+        axis.imshow(photo.mean(2), cmap="gray", extent=extent)
+        image = axis.imshow(
+            values, cmap="cividis", vmin=low, vmax=high, alpha=opacity, extent=extent
+        )
+        axis.set_title(title)
+        axis.axis("off")
+    figure.colorbar(image, ax=axes[0], label=label, shrink=0.85)
     return figure
 
 
@@ -262,7 +299,7 @@ def router_health(rows: Sequence[dict]) -> Figure:
     experts = sum(key.startswith("load/0/") for key in train[0])
     steps = [row["step"] for row in train]
     figure, axes = plt.subplots(1, slices + 1, figsize=(13, 3), width_ratios=[1] * slices + [1.6])
-    colors = list(itertools.islice(itertools.cycle((BLUE, ORANGE, GREEN, PURPLE)), experts))
+    colors = list(itertools.islice(itertools.cycle(EXPERT_COLORS), experts))
     for k, axis in enumerate(axes[:-1]):
         loads = [[row[f"load/{k}/{e}"] for row in train] for e in range(experts)]
         axis.stackplot(steps, loads, colors=colors, alpha=0.85)

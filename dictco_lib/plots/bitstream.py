@@ -8,26 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, place_maps
 
 _SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 
 
 def bit_maps(photo: np.ndarray, maps: dict[str, np.ndarray], width: float = 9) -> Figure:
     """Bits of each place (h, w), laid over the photo in grey; all maps share one colour range."""
-    columns = len(maps)
-    ratio = photo.shape[0] / photo.shape[1]
-    size = (width, width / columns * ratio + 0.7)
-    figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False)
-    top = max(values.max() for values in maps.values())
-    extent = (0, photo.shape[1], photo.shape[0], 0)
-    for axis, (title, values) in zip(axes[0], maps.items(), strict=True):
-        axis.imshow(photo.mean(2), cmap="gray", extent=extent)
-        image = axis.imshow(values, cmap="cividis", vmin=0, vmax=top, alpha=0.7, extent=extent)
-        axis.set_title(title)
-        axis.axis("off")
-    figure.colorbar(image, ax=axes[0], label="bits per 16x16 pixels", shrink=0.85)
-    return figure
+    return place_maps(photo, maps, "bits per 16x16 pixels", width)
 
 
 def channel_bits(bits: np.ndarray, groups: Sequence[int]) -> Figure:

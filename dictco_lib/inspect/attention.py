@@ -1,0 +1,61 @@
+"""Where the places of a picture look within the experts' dictionaries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dictco_lib.inspect.outcome import Subject
+from dictco_lib.models import DictionaryCodec
+
+
+@contextlib.contextmanager
+def _kept_queries(model: DictionaryCodec) -> Iterator[list[Tensor]]:
+    """The query maps (B, H, W, D) of all slices, as they are computed."""
+    found: list[Tensor] = []
+    hooks = [
+        head.attention.to_query.register_forward_hook(lambda _, __, q: found.append(q))
+        for head in model.latent_codec.slices
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def expert_attention(model: DictionaryCodec, subject: Subject) -> list[np.ndarray]:
+    """Weights within every expert, before any gate.
+
+    Args:
+        model: a mixture.
+        subject: the picture.
+
+    Returns:
+        Per slice (h, w, heads, K, N), adding up to 1 over the N entries.
+    """
+    with _kept_queries(model) as queries:
+        model.latent_codec(subject.y, subject.level)
+    maps = []
+    for head, q in zip(model.latent_codec.slices, queries, strict=True):
+        weights = head.attention.expert_weights(q, head.attention.experts)  # (heads, hw, K, N)
+        maps.append(weights.transpose(0, 1).unflatten(0, q.shape[1:3]).cpu().numpy())
+    return maps
+
+
+def in_use(weights: np.ndarray) -> np.ndarray:
+    """How many entries the attention is spread over: 2 to the power of its entropy.
+
+    Args:
+        weights: shape (..., N), adding up to 1.
+
+    Returns:
+        Shape (...), from 1 (one entry has it all) to N (all alike).
+    """
+    logs = np.log2(np.maximum(weights, 1e-30))
+    return 2 ** -(weights * logs).sum(-1)
