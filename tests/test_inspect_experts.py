@@ -142,13 +142,20 @@ def test_top_patches_come_from_the_highest_places_and_lie_inside(photo):
     np.testing.assert_array_equal(second, pictures[1][64:112, 80:128])
 
 
-def test_attention_within_experts_explains_the_output(classroom, subject, outcome):
+def test_attention_within_experts_and_gates_make_the_context(classroom, subject, outcome):
+    attention = classroom.latent_codec.slices[2].attention
+    seen = []
+    hook = attention.proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
     maps = expert_attention(classroom, subject)
+    hook.remove()
     h, w = outcome.y_bits[0].shape
     assert {m.shape for m in maps} == {(h, w, 4, 4, 32)}
     for m in maps:
         np.testing.assert_allclose(m.sum(-1), 1, rtol=1e-5)
         assert ((in_use(m) > 0.999) & (in_use(m) < 32.001)).all()
+    values = attention.norm_dictionary(attention.experts).detach().unflatten(-1, (4, 32))
+    context = np.einsum("yxhkn,kyx,knhd->yxhd", maps[2], outcome.gates[2], values.numpy())
+    np.testing.assert_allclose(context.reshape(h, w, 128), seen[0].detach(), rtol=1e-3, atol=1e-4)
     assert not any(head.attention.to_query._forward_hooks for head in classroom.latent_codec.slices)
 
 
