@@ -1,0 +1,198 @@
+"""What a student does: open a notebook in a browser, run it, move a slider.
+
+Needs Chromium and its driver (Debian: ``apt install chromium chromium-driver``). Screenshots are
+left in build/browser. About a minute per notebook on two cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="no browser: install chromium and chromium-driver (Debian's names)",
+    ),
+]
+ROOT = Path(__file__).parents[1]
+SHOTS = ROOT / "build" / "browser"
+
+#: Notebook, and the description of a slider in it that has a caption and a picture below.
+SLIDERS = [
+    ("00_quickstart", "quality"),
+    ("05_bitstream", "slices"),
+]
+
+
+@pytest.fixture
+def desk(tmp_path) -> Path:
+    """A copy of the project's notebooks without outputs: whatever is seen is new."""
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "notebooks").mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, tmp_path / "notebooks" / path.name)
+    return tmp_path
+
+
+@pytest.fixture
+def lab(desk) -> str:
+    """JupyterLab on a free port of this machine; its address with ``{}`` for a notebook."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    home = desk / "jupyter"  # nobody's settings, and none left behind
+    settings = home / "settings" / "@jupyterlab"
+    for name, values in {
+        # All cells in the page, seen or not; no questions about news.
+        "notebook-extension/tracker": {"windowingMode": "none"},
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        (settings / name).parent.mkdir(parents=True)
+        (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
+    folders = {
+        f"JUPYTER{part}_DIR": str(home / part.strip("_").lower())
+        for part in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_WORKSPACES")
+    }
+    folders["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={desk}"]
+    command += [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--IdentityProvider.token={token}"]
+    with (desk / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, desk / "lab.log")
+        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}.ipynb?token={token}"
+    finally:
+        server.terminate()  # it ends its kernels
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(15)
+        server.kill()
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(address, timeout=5)
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "headless", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "no-first-run",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        "window-size=1280,1400", f"user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def shot(browser, element, name: str) -> None:
+    """Leave a screenshot for whoever wants to look."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    browser.execute_script("arguments[0].scrollIntoView()", element)
+    browser.save_screenshot(str(SHOTS / f"{name}.png"))
+
+
+PIXELS = """
+    const [picture] = arguments;
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    canvas.getContext('2d').drawImage(picture, 0, 0);
+    return canvas.toDataURL();
+"""
+RUN_ALL = """
+    const done = arguments[arguments.length - 1];
+    const run = async () => {
+        let panel;
+        while (!panel) {
+            await new Promise(resume => setTimeout(resume, 200));
+            if (window.jupyterapp)
+                panel = [...window.jupyterapp.shell.widgets('main')].find(w => w.sessionContext);
+        }
+        await panel.context.ready;
+        await panel.sessionContext.ready;
+        window.jupyterapp.shell.activateById(panel.id);
+        await window.jupyterapp.commands.execute('notebook:run-all-cells');
+        return panel.content.widgets
+            .filter(cell => cell.model.type === 'code')
+            .map(cell => cell.model.executionCount);
+    };
+    run().then(done, error => done(String(error)));
+"""
+
+
+def run_all(browser, seconds: float = 200) -> None:
+    """Run > Run All Cells, and wait until every code cell has its number."""
+    browser.set_script_timeout(seconds)
+    counts = browser.execute_async_script(RUN_ALL)
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("notebook", "slider"), SLIDERS)
+def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
+    browser.get(lab.format(notebook))
+    run_all(browser)
+    errors = "[data-mime-type='application/vnd.jupyter.error']"
+    assert not browser.find_elements(By.CSS_SELECTOR, errors)
+    box = browser.find_element(
+        By.XPATH,
+        f"//*[contains(@class, 'widget-label') and text()='{slider}']"
+        "/ancestor::*[contains(@class, 'widget-vbox')][1]",
+    )
+    caption = box.find_element(By.CSS_SELECTOR, ".widget-html-content")
+    picture = box.find_element(By.CSS_SELECTOR, "img")
+
+    def seen() -> tuple[str, str]:
+        return caption.text, browser.execute_script(PIXELS, picture)
+
+    def has_moved(_) -> bool:
+        new = seen()
+        return re.search(r"\d", new[0]) and new[0] != before[0] and new[1] != before[1]
+
+    before = seen()
+    shot(browser, box, f"{notebook}_before")
+    assert re.search(r"\d", before[0])
+    box.find_element(By.CSS_SELECTOR, "[role=slider]").send_keys(Keys.ARROW_LEFT)
+    WebDriverWait(browser, 30).until(has_moved)
+    shot(browser, box, f"{notebook}_after")
