@@ -1,14 +1,11 @@
 # Everything runs in .venv, which the first target that needs it builds from constraints.txt.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .PHONY: workbook test lint lab clean
 
-workbook: .venv/installed  ## execute every notebook in order; HTML under build/workbook
-	@mkdir -p build/workbook
-	$(BIN)/jupyter nbconvert --execute --to html --output-dir build/workbook $(NOTEBOOKS)
-	@echo "open build/workbook/*.html"
+workbook: .venv/installed  ## execute every notebook in order; a book of HTML pages in build/workbook
+	$(BIN)/python notebooks/book/book.py build/workbook
 
 test: .venv/installed lint  ## all tests, notebooks included
 	$(BIN)/python -m pytest

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -59,3 +63,12 @@ def classroom() -> DictionaryCodec:
     """The weights that ship."""
     assert "classroom" in shipped_models()
     return dictco_lib.load("classroom")
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Path:
+    """The folder of the HTML book, made of the outputs that the notebooks were saved with."""
+    out = tmp_path_factory.mktemp("book")
+    script = Path(__file__).parents[1] / "notebooks" / "book" / "book.py"
+    subprocess.run([sys.executable, script, out, "--kept"], check=True)
+    return out

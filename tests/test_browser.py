@@ -196,3 +196,17 @@ def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
     box.find_element(By.CSS_SELECTOR, "[role=slider]").send_keys(Keys.ARROW_LEFT)
     WebDriverWait(browser, 30).until(has_moved)
     shot(browser, box, f"{notebook}_after")
+
+
+def test_the_book_reads_without_a_network(book, browser):
+    browser.get((book / "index.html").as_uri())
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(SHOTS / "book_index.png"))
+    browser.find_element(By.PARTIAL_LINK_TEXT, "00 ·").click()
+    WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.TAG_NAME, "nav"))
+    browser.save_screenshot(str(SHOTS / "book_page.png"))
+    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith("data:") for name in browser.execute_script(loaded))
+    sizes = "return [...document.images].map(picture => picture.naturalWidth)"
+    widths = browser.execute_script(sizes)
+    assert widths and all(widths)

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dictco_lib.plots.alt import add_alt_text
+
 #: Okabe-Ito: told apart by colour-blind readers. One colour and marker per codec, everywhere.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
@@ -76,7 +78,8 @@ _OTHER_STYLES = [
 
 
 def use_style() -> None:
-    """The look of all figures of the book."""
+    """The look of all figures of the book, and an alt text for each."""
+    add_alt_text()
     sns.set_theme(style="ticks", context="notebook")
     plt.rcParams.update(
         {

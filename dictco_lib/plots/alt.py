@@ -1,0 +1,64 @@
+"""Figures in words, for readers who do not see them: the alt text of every figure of the book."""
+
+from __future__ import annotations
+
+import re
+
+from IPython import get_ipython
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def add_alt_text() -> None:
+    """Let every figure that a notebook displays carry its alt text, under ``image/png``."""
+    shell = get_ipython()
+    if shell is not None:
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, _alt_text)
+
+
+def _alt_text(figure: Figure) -> tuple[dict, dict]:
+    return {}, {"image/png": {"alt": describe(figure)}}
+
+
+def describe(figure: Figure) -> str:
+    """What a figure shows, from its own titles, labels and names; or its label, if it has one.
+
+    A reader who needs more finds it in the text below the figure.
+    """
+    if figure.get_label():
+        return str(figure.get_label())
+    parts, pictures = [], []
+    for axis in figure.axes:
+        if axis.get_label() == "<colorbar>":
+            parts.append(f"Colours: {axis.get_ylabel() or axis.get_xlabel()}")
+        elif axis.axison:
+            parts.append(_chart(axis))
+        else:
+            pictures.append(axis.get_title() or "untitled")
+    if pictures:
+        count = f"{len(pictures)} pictures" if len(pictures) > 1 else "Picture"
+        parts.insert(0, f"{count}: {'; '.join(pictures)}")
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    if names:
+        parts.append(f"Legend: {', '.join(names)}")
+    return " ".join(f"{part.rstrip('.')}." for part in parts).replace("\n", " ")
+
+
+def _chart(axis: Axes) -> str:
+    """Title, labels and names of one pair of axes."""
+    title = f"Chart “{axis.get_title()}”" if axis.get_title() else "Chart"
+    labels = [(axis.get_xlabel(), "across"), (axis.get_ylabel(), "up")]
+    ways = [f"{label} {way}" for label, way in labels if label]
+    legend = axis.get_legend()
+    names = [text.get_text() for text in legend.get_texts()] if legend else _bars(axis)
+    return ", ".join([title, *ways]) + (f": {'; '.join(names)}" if names else "")
+
+
+def _bars(axis: Axes) -> list[str]:
+    """Names of bars with what is written at them."""
+    ticks = [*axis.get_yticklabels(), *axis.get_xticklabels()]
+    names = [t.get_text() for t in ticks if re.search("[a-z]", t.get_text().partition("$")[0])]
+    values = [text.get_text().strip() for text in axis.texts]
+    if len(values) == len(names):
+        return [f"{name}, {value}" for name, value in zip(names, values, strict=True)]
+    return names or [value for value in values if value]

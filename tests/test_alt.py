@@ -1,0 +1,59 @@
+"""Every figure comes with words for readers who do not see it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib import pyplot as plt
+
+from dictco_lib import plots
+from dictco_lib.plots.alt import describe
+from dictco_lib.plots.bitstream import bit_maps
+
+GREY = np.zeros((16, 16, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_pictures_are_told_by_their_captions():
+    assert describe(plots.pictures([GREY, GREY], ["original", "8 bytes"])) == (
+        "2 pictures: original; 8 bytes."
+    )
+    maps = {"slice 0": np.ones((2, 2))}
+    assert describe(bit_maps(GREY, maps)) == "Picture: slice 0. Colours: bits per 16x16 pixels."
+
+
+def test_charts_are_told_by_axes_and_names():
+    curves = {"WebP": ([1, 2], [3, 4]), "JPEG 4:2:0": ([1, 2], [3, 4])}
+    assert describe(plots.rd_curves(curves)) == (
+        "Chart, rate (bits per pixel) across, PSNR, RGB (dB) up: WebP; JPEG 4:2:0."
+    )
+    assert describe(plots.bit_bars({"header": 80, "z": 240}, 100)) == (
+        "Chart, bits per pixel of the picture across: header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
+    )
+
+
+def test_numbers_on_axes_are_not_names():
+    figure, axis = plt.subplots()
+    axis.set(xscale="log", xlabel="error", xlim=(1e-17, 1))
+    assert describe(figure) == "Chart, error across."
+
+
+def test_a_figure_may_speak_for_itself():
+    figure, _ = plt.subplots()
+    figure.set_label("A staircase: the quantiser.")
+    assert describe(figure) == "A staircase: the quantiser."
+
+
+def test_a_notebook_gets_the_alt_text_with_the_figure(monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr("dictco_lib.plots.alt.get_ipython", lambda: shell)
+    plots.use_style()
+    figure = plots.pictures([GREY], ["original"])
+    _, metadata = shell.display_formatter.format(figure)
+    assert metadata["image/png"]["alt"] == "Picture: original."
