@@ -15,11 +15,12 @@ from IPython.display import display
 from PIL import Image
 
 from dictco_lib import plots
-from dictco_lib.coding import decode, encode
+from dictco_lib.bitstream import unpack
+from dictco_lib.coding import code_latent, decode, from_latent, to_latent
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import to_uint8
+from dictco_lib.images import to_pil, to_uint8
 from dictco_lib.inspect.attention import in_use
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.inspect.outcome import Outcome, Subject
@@ -30,31 +31,45 @@ from dictco_lib.plots.routing import dictionary_look
 def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
     """Any slider with the picture and the numbers of its value below.
 
+    Values seen before are kept. While the kernel works, the front end sends no more than the
+    last place of the slider.
+
     Args:
-        code: value -> picture, (H, W) or (H, W, 3) uint8, and its caption; called when the
-            slider is let go.
-        slider: best with ``continuous_update=False``.
+        code: value -> picture, (H, W) or (H, W, 3) uint8, and its caption.
+        slider: with ``continuous_update=False`` where the work takes longer than a blink.
     """
-    label = w.HTML()
-    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+    label, picture = w.HTML(), _picture()
+
+    @functools.lru_cache(128)
+    def seen(value: float) -> tuple[str, bytes]:
+        label.value += " &hellip;"
+        pixels, caption = code(value)
+        return caption, _png(pixels)
 
     def show(change: dict | None = None) -> None:
-        label.value = "coding &hellip;"
-        pixels, caption = code(slider.value)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        picture.value = buffer.getvalue()
-        label.value = caption
+        label.value, picture.value = seen(slider.value)
 
     slider.observe(show, "value")
     show()
     return w.VBox([slider, label, picture])
 
 
+def _picture() -> w.Image:
+    """A place for a picture, at its own size where that fits."""
+    return w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)  # quick, for the way to a browser
+    return buffer.getvalue()
+
+
 def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 50) -> w.Widget:
     """A slider from 0 to 100 with the decoded picture and its numbers below.
 
-    The picture is coded to a real file and back when the slider is let go.
+    The picture is analysed once. When the slider is let go, a real file is made; what is shown
+    is what its decoder gets, from the same y_hat.
 
     Args:
         model: a variable-rate codec.
@@ -65,15 +80,38 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
         quality, 0, 100, description="quality", continuous_update=False,
         layout=w.Layout(width="420px"),
     )  # fmt: skip
+    latent = to_latent(model, pixels)
 
     def code(quality: float) -> tuple[np.ndarray, str]:
-        encoded = encode(model, pixels, quality)
-        image = np.asarray(decode(model, encoded.data))
+        encoded, y_hat = code_latent(model, latent, quality)
+        decoded = from_latent(model, unpack(encoded.data), y_hat, latent.boxes)
+        image = np.asarray(to_pil(decoded))
         caption = (
             f"<b>{len(encoded.data):,} bytes</b>, {encoded.bpp:.3f} bpp, "
             f"{psnr(pixels, image):.2f} dB"
         )
         return image, caption
+
+    return picture_slider(code, slider)
+
+
+def divider(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> w.Widget:
+    """Two pictures of the same place, before and after, on either side of a line that moves.
+
+    Args:
+        left: (H, W, 3) uint8, say the original.
+        right: the same place, say decoded.
+        captions: of both; HTML.
+    """
+    slider = w.IntSlider(
+        50, 0, 100, description="divider", readout=False, layout=w.Layout(width="420px")
+    )
+
+    def code(percent: float) -> tuple[np.ndarray, str]:
+        at = round(percent / 100 * left.shape[1])
+        image = np.concatenate([left[:, :at], right[:, at:]], axis=1)
+        image[:, max(at - 1, 0) : at + 1] = 255
+        return image, f"{percent} %: {captions[0]} &nbsp;<b>|</b>&nbsp; {captions[1]}"
 
     return picture_slider(code, slider)
 
@@ -95,8 +133,6 @@ def step_slider(code: Callable[[float], tuple[np.ndarray, str]], step: float = 1
 def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.Widget:
     """A slider over the slices of a file: what its beginning already shows.
 
-    Each prefix is decoded when it is first asked for, and kept.
-
     Args:
         model: the codec that made the file.
         data: a .dco file.
@@ -104,23 +140,14 @@ def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.
     """
     slices = len(model.config.groups)
     slider = w.IntSlider(slices, 0, slices, description="slices", continuous_update=False)
-    label, picture = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
 
-    @functools.cache
-    def decoded(k: int) -> tuple[str, bytes]:
+    def code(k: float) -> tuple[np.ndarray, str]:
         part = prefix(data, k)
-        image = decode(model, part, partial=True)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
+        image = np.asarray(decode(model, part, partial=True))
         share = f"<b>{len(part):,} of {len(data):,} bytes</b> ({len(part) / len(data):.0%})"
-        return f"{share}, {psnr(pixels, np.asarray(image)):.2f} dB", buffer.getvalue()
+        return image, f"{share}, {psnr(pixels, image):.2f} dB"
 
-    def show(change: dict | None = None) -> None:
-        label.value, picture.value = decoded(slider.value)
-
-    slider.observe(show, "value")
-    show()
-    return w.VBox([slider, label, picture])
+    return picture_slider(code, slider)
 
 
 def field_picker(data: bytes) -> w.Widget:
@@ -268,7 +295,7 @@ def curve_picker(curves: Sequence[Curve], chosen: Sequence[str], anchor: str) ->
     )
     against = w.Dropdown(options=list(by_name), value=anchor, description="against")
     table = w.HTML()
-    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+    picture = _picture()
 
     def show(change: dict | None = None) -> None:
         names = [against.value, *(name for name in select.value if name != against.value)]
