@@ -31,17 +31,18 @@ def test_pictures_are_told_by_their_captions():
 def test_charts_are_told_by_axes_and_names():
     curves = {"WebP": ([1, 2], [3, 4]), "JPEG 4:2:0": ([1, 2], [3, 4])}
     assert describe(plots.rd_curves(curves)) == (
-        "Chart, rate (bits per pixel) across, PSNR, RGB (dB) up: WebP; JPEG 4:2:0."
+        "Chart, x: rate (bits per pixel), y: PSNR, RGB (dB), showing WebP; JPEG 4:2:0."
     )
     assert describe(plots.bit_bars({"header": 80, "z": 240}, 100)) == (
-        "Chart, bits per pixel of the picture across: header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
+        "Chart, x: bits per pixel of the picture, "
+        "showing header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
     )
 
 
 def test_numbers_on_axes_are_not_names():
     figure, axis = plt.subplots()
     axis.set(xscale="log", xlabel="error", xlim=(1e-17, 1))
-    assert describe(figure) == "Chart, error across."
+    assert describe(figure) == "Chart, x: error."
 
 
 def test_a_figure_may_speak_for_itself():

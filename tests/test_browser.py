@@ -135,6 +135,7 @@ def shot(browser, element, name: str) -> None:
 
 PIXELS = """
     const [picture] = arguments;
+    if (!picture.naturalWidth) return null;  // not there yet
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
     canvas.getContext('2d').drawImage(picture, 0, 0);
@@ -175,25 +176,27 @@ def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
     run_all(browser)
     errors = "[data-mime-type='application/vnd.jupyter.error']"
     assert not browser.find_elements(By.CSS_SELECTOR, errors)
-    box = browser.find_element(
-        By.XPATH,
-        f"//*[contains(@class, 'widget-label') and text()='{slider}']"
-        "/ancestor::*[contains(@class, 'widget-vbox')][1]",
-    )
+    label = f"//*[contains(@class, 'widget-label') and text()='{slider}']"
+    row = browser.find_element(By.XPATH, f"{label}/ancestor::*[contains(@class, 'slider')][1]")
+    box = row.find_element(By.XPATH, "./ancestor::*[contains(@class, 'widget-vbox')][1]")
+    handle = row.find_element(By.CSS_SELECTOR, "[role=slider]")
     caption = box.find_element(By.CSS_SELECTOR, ".widget-html-content")
     picture = box.find_element(By.CSS_SELECTOR, "img")
 
-    def seen() -> tuple[str, str]:
+    def seen() -> tuple[str, str | None]:
         return caption.text, browser.execute_script(PIXELS, picture)
 
     def has_moved(_) -> bool:
         new = seen()
-        return re.search(r"\d", new[0]) and new[0] != before[0] and new[1] != before[1]
+        has_number = re.search(r"\d", new[0]) and new[0] != before[0]
+        return has_number and new[1] and new[1] != before[1]
 
+    WebDriverWait(browser, 30).until(lambda _: seen()[1])
     before = seen()
     shot(browser, box, f"{notebook}_before")
     assert re.search(r"\d", before[0])
-    box.find_element(By.CSS_SELECTOR, "[role=slider]").send_keys(Keys.ARROW_LEFT)
+    at, low = (float(handle.get_attribute(f"aria-value{name}")) for name in ("now", "min"))
+    handle.send_keys(Keys.ARROW_LEFT if at > low else Keys.ARROW_RIGHT)
     WebDriverWait(browser, 30).until(has_moved)
     shot(browser, box, f"{notebook}_after")
 

@@ -100,14 +100,17 @@ def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float
     height = width / len(images) * images[0].shape[0] / images[0].shape[1] + 0.5
     figure, axes = plt.subplots(1, len(images), figsize=(width, height), squeeze=False)
     for axis, image, caption in zip(axes[0], images, captions, strict=True):
-        _show(axis, image)
+        _show(axis, image, width / len(images))
         axis.set_title(caption)
         axis.axis("off")
     return figure
 
 
-def _show(axis: Axes, image: np.ndarray) -> None:
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255)  # colours take no notice of the three
+def _show(axis: Axes, image: np.ndarray, width: float) -> None:
+    """A picture on about ``width`` inches: its pixels as they are, or fewer without aliasing."""
+    is_smaller = width * plt.rcParams["figure.dpi"] < image.shape[1]
+    way = "auto" if is_smaller else "nearest"
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=way)  # grey: 0 to 255
 
 
 def zoom(
@@ -130,11 +133,11 @@ def zoom(
     figure, axes = plt.subplots(
         1, len(images) + 1, figsize=(width, height), width_ratios=[ratio] + [1] * len(images)
     )
-    _show(axes[0], images[0])
+    _show(axes[0], images[0], width * ratio / (ratio + len(images)))
     axes[0].add_patch(Rectangle((left, top), side, side, fill=False, ec=YELLOW, lw=2))
     axes[0].set_title("where")
     for axis, image, caption in zip(axes[1:], images, captions, strict=True):
-        _show(axis, image[top : top + side, left : left + side])
+        _show(axis, image[top : top + side, left : left + side], width)
         axis.set_title(caption)
     for axis in axes:
         axis.axis("off")

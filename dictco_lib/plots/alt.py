@@ -34,10 +34,10 @@ def describe(figure: Figure) -> str:
         elif axis.axison:
             parts.append(_chart(axis))
         else:
-            pictures.append(axis.get_title() or "untitled")
+            pictures.append(_title(axis))
     if pictures:
         count = f"{len(pictures)} pictures" if len(pictures) > 1 else "Picture"
-        parts.insert(0, f"{count}: {'; '.join(pictures)}")
+        parts.insert(0, ": ".join(filter(None, [count, "; ".join(filter(None, pictures))])))
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     if names:
         parts.append(f"Legend: {', '.join(names)}")
@@ -46,12 +46,18 @@ def describe(figure: Figure) -> str:
 
 def _chart(axis: Axes) -> str:
     """Title, labels and names of one pair of axes."""
-    title = f"Chart “{axis.get_title()}”" if axis.get_title() else "Chart"
-    labels = [(axis.get_xlabel(), "across"), (axis.get_ylabel(), "up")]
-    ways = [f"{label} {way}" for label, way in labels if label]
+    title = f"Chart “{_title(axis)}”" if _title(axis) else "Chart"
+    labels = {"x": axis.get_xlabel(), "y": axis.get_ylabel()}
+    ways = [f"{way}: {label}" for way, label in labels.items() if label]
     legend = axis.get_legend()
     names = [text.get_text() for text in legend.get_texts()] if legend else _bars(axis)
-    return ", ".join([title, *ways]) + (f": {'; '.join(names)}" if names else "")
+    shown = [f"showing {'; '.join(names)}"] if names else []
+    return ", ".join([title, *ways, *shown])
+
+
+def _title(axis: Axes) -> str:
+    titles = (axis.get_title(place) for place in ("left", "center", "right"))
+    return " ".join(filter(None, titles))
 
 
 def _bars(axis: Axes) -> list[str]:
