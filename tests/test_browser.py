@@ -43,6 +43,7 @@ SHOTS = ROOT / "build" / "browser"
 #: Notebook, and the description of a slider in it that has a caption and a picture below.
 SLIDERS = [
     ("00_quickstart", "quality"),
+    ("04_the_experts", "expert"),
     ("05_bitstream", "slices"),
 ]
 
