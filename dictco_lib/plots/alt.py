@@ -40,7 +40,7 @@ def describe(figure: Figure) -> str:
         parts.insert(0, ": ".join(filter(None, [count, "; ".join(filter(None, pictures))])))
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     if names:
-        parts.append(f"Legend: {', '.join(names)}")
+        parts.append(f"Legend: {'; '.join(names)}")
     return " ".join(f"{part.rstrip('.')}." for part in parts).replace("\n", " ")
 
 
