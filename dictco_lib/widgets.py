@@ -20,11 +20,13 @@ from dictco_lib.coding import code_latent, decode, from_latent, to_latent
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import to_pil, to_uint8
+from dictco_lib.images import Picture, to_pil, to_uint8
+from dictco_lib.inspect.ablations import PARTS, Means, Result, outcome, switched_off
 from dictco_lib.inspect.attention import in_use
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.inspect.outcome import Outcome, Subject
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.plots.ablations import extra_bits
 from dictco_lib.plots.routing import dictionary_look
 
 
@@ -318,3 +320,46 @@ def _bd_line(anchor: Curve, test: Curve) -> str:
         return html.escape(f"{test.name}: {error}")
     text = f"{found.rate:+.2f} % over {found.low:.1f}-{found.high:.1f} dB"
     return f"<b>{html.escape(test.name)}</b>: {text}"
+
+
+def ablation_panel(
+    model: DictionaryCodec, picture: Picture, means: Means, quality: float = 50
+) -> w.Widget:
+    """Parts to switch off, and what the model then makes of a picture; bits are estimated.
+
+    Each answer is computed when it is first asked for, and kept.
+
+    Args:
+        model: a variable-rate mixture.
+        picture: small: a forward pass should take well under a second.
+        means: what stands in for the parts, from ``mean_outputs``.
+        quality: where the slider starts.
+    """
+    boxes = [w.Checkbox(False, description=part, indent=False) for part in PARTS]
+    filler = w.ToggleButtons(options=["means", "zeros"], description="in place")
+    slider = w.IntSlider(quality, 0, 100, description="quality", continuous_update=False)
+    label, figure = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    @functools.cache
+    def found(off: tuple[str, ...], in_place: str, quality: float) -> Result:
+        with switched_off(model, off, means if in_place == "means" else None):
+            return outcome(model, picture, quality)
+
+    @functools.cache
+    def answer(*choice) -> tuple[str, bytes]:
+        whole, rest = found((), "means", choice[-1]), found(*choice)
+        bits, share = rest.bits.sum(), rest.bits.sum() / whole.bits.sum() - 1
+        text = f"<b>{bits:,.0f} bits</b>, {rest.psnr:.2f} dB; against the whole model "
+        limit = whole.bits.mean()
+        shown = extra_bits(rest.pixels, {"off minus on": rest.bits - whole.bits}, limit, width=8)
+        return text + f"{share:+.1%}, {rest.psnr - whole.psnr:+.2f} dB", plots.png(shown)
+
+    def show(change: dict | None = None) -> None:
+        off = tuple(box.description for box in boxes if box.value)
+        label.value, figure.value = answer(off, filler.value, slider.value)
+
+    for control in (*boxes, filler, slider):
+        control.observe(show, "value")
+    show()
+    rows = w.Layout(flex_flow="row wrap")
+    return w.VBox([w.Box(boxes, layout=rows), filler, slider, label, figure])

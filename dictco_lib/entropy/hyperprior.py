@@ -220,6 +220,10 @@ class LatentCodec(nn.Module):
             self._coding_twin = (key, twin)
         return self._coding_twin[1]
 
+    def forget_coding_twin(self) -> None:
+        """Make :meth:`for_coding` copy this codec anew, as hooks need that have come or gone."""
+        self._coding_twin = None
+
     @torch.no_grad()
     def compress(
         self, y: Tensor, level: Tensor | None, dtype: torch.dtype = torch.float64

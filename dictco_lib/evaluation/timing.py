@@ -20,16 +20,22 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _median_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    work()  # warm-up
-    synchronize(device)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
+def median_seconds(
+    works: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of several pieces of work, after one warm-up each.
+
+    They take turns, so that a machine that slows down slows them all.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats + 1):
+        for name, work in works.items():
+            synchronize(device)
+            start = time.perf_counter()
+            work()
+            synchronize(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: median(values[1:]) for name, values in seconds.items()}
 
 
 @torch.no_grad()
@@ -82,4 +88,4 @@ def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> di
     parts["one float64 depthwise, torch"] = lambda: F.conv2d(
         u, conv.weight, conv.bias, padding=1, groups=conv.groups
     )
-    return {name: _median_seconds(work, repeats, weight.device) for name, work in parts.items()}
+    return median_seconds(parts, repeats, weight.device)

@@ -136,7 +136,7 @@ class DictionaryAttention(nn.Module):
         gates = self.gates(u)
         if self.reroute is not None:
             gates = self.reroute(gates)
-        context = self._attend(self.to_query(self.norm_query(u)), entries, gates)
+        context = self.attend(self.to_query(self.norm_query(u)), entries, gates)
         out = self.proj(context) + self.skip2(u)
         out = self.mlp(self.norm_mlp(out)) + self.skip3(out)
         return self.fc_out(out).permute(0, 3, 1, 2), gates.permute(0, 3, 1, 2)
@@ -169,7 +169,17 @@ class DictionaryAttention(nn.Module):
         logits = self._split(q) @ self._split(keys).mT * self.temperature  # (h, BHW, KN)
         return logits.unflatten(-1, entries.shape[:2]).softmax(-1)
 
-    def _attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
+    def attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
+        """Read from all dictionaries at once.
+
+        Args:
+            q: queries, shape (B, H, W, D).
+            entries: dictionaries, shape (K, N, D).
+            gates: what each of them counts at each place, shape (B, H, W, K).
+
+        Returns:
+            What was read, shape (B, H, W, D).
+        """
         weights = self.expert_weights(q, entries)
         weights = (weights * gates.reshape(1, -1, len(entries), 1)).flatten(-2)
         context = weights @ self._split(self.norm_dictionary(entries))  # (h, BHW, D / h)

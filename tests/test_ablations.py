@@ -1,0 +1,184 @@
+"""Parts switched off: only what should change changes, and everything comes back."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dictco_lib.coding import decode, encode
+from dictco_lib.config import preset
+from dictco_lib.errors import BitstreamError, OptionError
+from dictco_lib.images import read_picture
+from dictco_lib.inspect import ablations
+from dictco_lib.inspect.ablations import PARTS, Means, mean_outputs, switched_off
+from dictco_lib.inspect.routing import only, rerouted
+from dictco_lib.models import DictionaryCodec
+
+
+@pytest.fixture
+def picture(photo):
+    return read_picture(photo[:128, :192])
+
+
+@pytest.fixture(scope="module")
+def means(classroom, photo) -> Means:
+    return mean_outputs(classroom, [read_picture(photo[:128, 100:228])], (0, 100))
+
+
+def run(model, picture) -> dict:
+    with torch.no_grad():
+        return model(picture.pixels[None], 50, return_routing=True)
+
+
+def same(a: dict, b: dict) -> bool:
+    return torch.equal(a["x_hat"], b["x_hat"]) and all(
+        torch.equal(a["likelihoods"][name], b["likelihoods"][name]) for name in "yz"
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("is_mean", [False, True], ids=["zero", "mean"])
+def test_every_part_changes_something_and_comes_back(classroom, picture, means, part, is_mean):
+    before = run(classroom, picture)
+    with switched_off(classroom, [part], means if is_mean else None):
+        assert not same(before, run(classroom, picture))
+    assert same(before, run(classroom, picture))
+
+
+def test_parts_come_back_after_an_exception(classroom, picture):
+    before = run(classroom, picture)
+    with pytest.raises(KeyError), switched_off(classroom, PARTS):
+        raise KeyError
+    assert same(before, run(classroom, picture))
+    modules = list(classroom.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+
+
+def test_without_lrp_the_latent_is_what_was_rounded(classroom, picture):
+    codec, x = classroom.latent_codec, picture.pixels[None]
+    level = classroom.level(50, x)
+    with torch.no_grad(), switched_off(classroom, ["LRP"]):
+        out = codec(classroom.g_a(x), level)
+    para = out["para"]
+    rounded = (para["y"] - para["means"]).round() + para["means"]
+    torch.testing.assert_close(out["y_hat"], rounded * codec.gain_y.inverse(level))
+
+
+def test_without_hyperprior_z_is_free_and_says_nothing(classroom, picture):
+    with switched_off(classroom, ["hyperprior"]):
+        before = run(classroom, picture)
+        with classroom.latent_codec.h_a.register_forward_hook(lambda module, args, z: z + 3):
+            assert same(before, run(classroom, picture))
+    assert (before["likelihoods"]["z"] == 1).all()
+
+
+def test_without_earlier_slices_each_slice_is_predicted_from_z_alone(classroom, picture):
+    groups = classroom.config.groups
+    start = sum(groups[:1])
+
+    def change(module, args, output):  # of what slice 0 hands to the others
+        return output + 1
+
+    with switched_off(classroom, ["slices"]):
+        before = run(classroom, picture)["para"]["means"][:, start:]
+        with classroom.latent_codec.slices[0].lrp.register_forward_hook(change):
+            after = run(classroom, picture)["para"]["means"][:, start:]
+    assert torch.equal(before, after)
+
+
+def test_without_router_all_gates_are_equal(classroom, picture):
+    with switched_off(classroom, ["router"]):
+        assert all((gates == 1 / 4).all() for gates in run(classroom, picture)["routing"])
+
+
+def test_means_are_those_of_what_the_parts_hand_on(classroom, photo):
+    x = read_picture(photo[:64, :64])
+    seen = {}
+    codec = classroom.latent_codec
+    attention = codec.slices[2].attention
+    hooks = [
+        codec.h_mean.register_forward_hook(lambda m, a, out: seen.update(h_mean=out)),
+        attention.register_forward_hook(lambda m, a, out: seen.update(context=out[0], query=a[0])),
+    ]
+    for hook in hooks:
+        with hook:
+            run(classroom, x)
+    means = mean_outputs(classroom, [x], [50])
+    torch.testing.assert_close(means["h_mean"], seen["h_mean"].mean((0, 2, 3))[:, None, None])
+    torch.testing.assert_close(means["slices.2.attention.fc_out"], seen["context"].mean((0, 2, 3)))
+    torch.testing.assert_close(means["slices.2"], seen["query"].mean((0, 2, 3))[:, None, None])
+
+
+def test_switches_add_up_in_any_order(classroom, picture, means):
+    parts = ("hyperprior", "context", "gains")
+    outs = []
+    for order in itertools.permutations(parts):
+        with switched_off(classroom, order, means):
+            outs.append(run(classroom, picture))
+    assert all(same(outs[0], out) for out in outs)
+
+
+def test_files_of_an_ablated_model_decode_inside_and_leave_nothing_behind(classroom, photo):
+    pixels = photo[:64, :64]
+    data = encode(classroom, pixels, 50).data
+    with switched_off(classroom, ["dictionary", "LRP"]):
+        other = encode(classroom, pixels, 50).data
+        picture = np.asarray(decode(classroom, other))
+    assert other != data and picture.shape == pixels.shape
+    assert encode(classroom, pixels, 50).data == data
+    with pytest.raises(BitstreamError):
+        decode(classroom, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [({}, "lpr"), ({"experts": 1, "entries": 64}, "router"), ({"lmbdas": ()}, "gains")],
+)
+def test_parts_that_a_model_lacks_are_named(change, part):
+    model = DictionaryCodec(replace(preset("nano"), **change)).eval()
+    with pytest.raises(OptionError, match=part), switched_off(model, [part]):
+        pass
+
+
+def test_an_outcome_has_all_bits_of_a_picture(classroom, photo):
+    picture = read_picture(photo[:100, :100])  # padded to 128x128
+    found = ablations.outcome(classroom, picture, 50)
+    curve = ablations.rd_curves(classroom, {"a": picture}, [50])["a"]
+    assert found.bits.shape == (8, 8) and found.pixels.shape == (100, 100, 3)
+    assert found.bits.sum() / 100**2 == pytest.approx(curve.bpp[0], rel=1e-4)
+    assert found.psnr == pytest.approx(curve.psnr[0], abs=1e-3)
+
+
+def test_a_sparse_evaluation_gives_the_numbers_of_the_dense_one(classroom, picture):
+    for k in (1, 2, 4):
+        with rerouted(classroom, ablations.strongest(k)):
+            dense = run(classroom, picture)
+        with ablations.sparse(classroom, k):
+            sparse = run(classroom, picture)
+        torch.testing.assert_close(dense["x_hat"], sparse["x_hat"], atol=1e-4, rtol=1e-4)
+        assert all(((gates > 0).sum(1) == k).all() for gates in sparse["routing"])
+    assert "attend" not in vars(classroom.latent_codec.slices[0].attention)
+
+
+def test_an_expert_that_nobody_chose_is_no_trouble(classroom, picture):
+    attention = classroom.latent_codec.slices[0].attention
+    q = torch.randn(1, 2, 3, classroom.config.dictionary_dim)
+    gates = only(2)(torch.full((1, 2, 3, 4), 0.25))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ablations.sparse_attend(attention, q, attention.experts, gates),
+            attention.attend(q, attention.experts, gates),
+        )
+
+
+def test_arithmetic_is_that_of_the_formula():
+    config = preset("nano")
+    counts = ablations.macs_by_part(DictionaryCodec(config).eval(), torch.rand(2, 3, 64, 60), 50)
+    places = 2 * 4 * 4
+    entries = config.experts * config.entries
+    assert counts["dictionaries"] == 2 * places * entries * config.dictionary_dim * 3
+    assert all(n > 0 for n in counts.values())
