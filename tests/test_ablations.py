@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dictco_lib import widgets
 from dictco_lib.coding import decode, encode
 from dictco_lib.config import preset
 from dictco_lib.errors import BitstreamError, OptionError
@@ -17,6 +18,7 @@ from dictco_lib.inspect import ablations
 from dictco_lib.inspect.ablations import PARTS, Means, mean_outputs, switched_off
 from dictco_lib.inspect.routing import only, rerouted
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.plots import ablations as figures
 
 
 @pytest.fixture
@@ -182,3 +184,29 @@ def test_arithmetic_is_that_of_the_formula():
     entries = config.experts * config.entries
     assert counts["dictionaries"] == 2 * places * entries * config.dictionary_dim * 3
     assert all(n > 0 for n in counts.values())
+
+
+def test_figures_show_what_they_are_given(photo):
+    costs = {"dictionary": {"zeros": [9, -12], "means": [1, 2]}, "router": {"zeros": [0.1, 400.0]}}
+    axis = figures.cost_dots(costs, "%").axes[0]
+    assert [text.get_text() for text in axis.texts] == ["-1.5", "+200.1", "+1.5"]
+    maps = {"a": np.full((8, 8), 3.0), "b": np.full((8, 8), -5.0)}
+    *panels, bar = figures.extra_bits(photo[:128, :128], maps).axes
+    assert len(panels) == 3 and bar.get_ylim() == (-5, 5)
+    bars = figures.share_bars({"a": 1, "b": 3}, "%", "b").axes[0]
+    assert [text.get_text() for text in bars.texts] == [" 25.0 %", " 75.0 %"]
+
+
+def test_the_panel_answers_every_control(classroom, picture, means):
+    panel = widgets.ablation_panel(classroom, picture, means)
+    box, fill, slider, label, figure = panel.children
+    said = [label.value]
+    assert "+0.0%, +0.00 dB" in said[0]
+    for control, value in ((box.children[0], True), (fill, "zeros"), (slider, 80)):
+        before = figure.value
+        control.value = value
+        said.append(label.value)
+        assert figure.value != before
+    assert len(set(said)) == 4
+    box.children[0].value, fill.value, slider.value = False, "means", 50
+    assert label.value == said[0]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from dictco_lib import checks
 from dictco_lib.evaluation.bdrate import compare
 from dictco_lib.evaluation.published import published
+from dictco_lib.images import read_picture
+from dictco_lib.inspect.ablations import mean_outputs
 from dictco_lib.inspect.outcome import measure, prepare
 from dictco_lib.inspect.routing import choice_bits
 
@@ -75,3 +78,51 @@ def test_answers_of_notebook_04_that_need_the_model_are_judged(capsys, classroom
 def test_answers_of_notebook_06_are_judged(capsys, check, answer, context, said):
     assert check(answer, *context) is (said == "right!")
     assert said in capsys.readouterr().out
+
+
+def mean_of_places(module, args, output):
+    return output.mean((2, 3), keepdim=True).expand_as(output)
+
+
+MACS = {"g_a": 980, "dictionaries": 20}
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "context", "said"),
+    [
+        (checks.ex_07_1, 80.0, (20, 50), "right!"),
+        (checks.ex_07_1, 70, (20, 50), "adds percentages"),
+        (checks.ex_07_1, 1.8, (20, 50), "is not it"),
+        (checks.ex_07_2, mean_of_places, (), "right!"),
+        (checks.ex_07_2, lambda m, args, out: None, (), "must return"),
+        (checks.ex_07_2, lambda m, args, out: out.mean((2, 3), keepdim=True), (), "became"),
+        (checks.ex_07_2, lambda m, args, out: torch.zeros_like(out), (), "not the mean"),
+        (checks.ex_07_2, lambda out: out, (), "could not use your answer"),
+        (checks.ex_07_4, 0.015, (MACS, 1, 4), "right!"),
+        (checks.ex_07_4, 1.5, (MACS, 1, 4), "in percent"),
+        (checks.ex_07_4, 0.02, (MACS, 1, 4), "not all of it"),
+        (checks.ex_07_4, 0.005, (MACS, 1, 4), "is not it"),
+    ],
+)
+def test_answers_of_notebook_07_are_judged(capsys, check, answer, context, said):
+    assert check(answer, *context) is (said == "right!")
+    assert said in capsys.readouterr().out
+
+
+def test_answers_about_the_model_in_notebook_07_are_judged(capsys, classroom, photo):
+    picture = read_picture(photo[:64, :128])
+    means = mean_outputs(classroom, [picture], (50,))
+
+    def said(check, answer, *context) -> str:
+        check(answer, classroom, picture, *context, 50)
+        return capsys.readouterr().out
+
+    parts = ("dictionary", "LRP", "hyperprior", "slices")
+    pairs = [said(checks.ex_07_3, (a, b), means) for a in parts for b in parts if a < b]
+    assert sum("right!" in text for text in pairs) == 1
+    assert sum("another pair has less" in text for text in pairs) == 5
+    assert "two different names" in said(checks.ex_07_3, ("LRP", "LRP"), means)
+    alike = [said(checks.ex_07_5, [e] * 5) for e in range(4)]
+    assert all("can do with" in text for text in alike)
+    assert "expected 5 numbers" in said(checks.ex_07_5, [0, 1, 2, 4, 0])
+    assert "expected 5 numbers" in said(checks.ex_07_5, [0, 1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +58,13 @@ def _modules(codec: LatentCodec, part: str) -> list[str]:
 
 @contextlib.contextmanager
 def _outputs(
-    codec: LatentCodec, names: list[str], change: Callable[[str, Tensor], Tensor | None]
+    codec: LatentCodec, names: list[str], change: Callable[[str, Tensor], Tensor]
 ) -> Iterator[None]:
-    """Let ``change`` see, and perhaps replace, the outputs of some modules while inside."""
+    """Let ``change`` see and replace the outputs of some modules while inside."""
     with contextlib.ExitStack() as stack:
         for name in names:
 
-            def hook(module: nn.Module, args: tuple, output: Tensor, name: str = name):
+            def hook(module: nn.Module, args: tuple, output: Tensor, name: str = name) -> Tensor:
                 return change(name, output)
 
             stack.enter_context(codec.get_submodule(name).register_forward_hook(hook))
@@ -148,7 +149,9 @@ def _filler(like: Tensor, mean: Tensor | None) -> Tensor:
     return torch.zeros_like(like) if mean is None else mean.to(like).expand_as(like)
 
 
-def _constant(model: DictionaryCodec, part: str, means: Means | None):
+def _constant(
+    model: DictionaryCodec, part: str, means: Means | None
+) -> AbstractContextManager[None]:
     def change(name: str, output: Tensor) -> Tensor:
         return _filler(output, means and means[name])
 
@@ -165,7 +168,9 @@ def _no_hyperprior(model: DictionaryCodec, part: str, means: Means | None) -> It
         yield
 
 
-def _no_earlier_slices(model: DictionaryCodec, part: str, means: Means | None):
+def _no_earlier_slices(
+    model: DictionaryCodec, part: str, means: Means | None
+) -> AbstractContextManager[None]:
     side = 2 * model.config.hyper_channels
 
     def change(name: str, query: Tensor) -> Tensor:
@@ -175,7 +180,9 @@ def _no_earlier_slices(model: DictionaryCodec, part: str, means: Means | None):
     return _queries(model.latent_codec, change)
 
 
-def _no_router(model: DictionaryCodec, part: str, means: Means | None):
+def _no_router(
+    model: DictionaryCodec, part: str, means: Means | None
+) -> AbstractContextManager[DictionaryCodec]:
     return rerouted(model, uniform)
 
 

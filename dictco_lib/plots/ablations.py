@@ -44,7 +44,7 @@ def cost_dots(costs: dict[str, dict[str, Sequence[float]]], label: str) -> Figur
     axis.minorticks_off()
     axis.margins(x=0.12)
     axis.set_yticks(range(len(costs)), list(costs))
-    axis.invert_yaxis()
+    axis.set_ylim(len(costs) - 0.5, -0.5)
     axis.set_xlabel(label)
     axis.grid(axis="x", alpha=0.3)
     if len(ways) > 1:
