@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogFormatter
 
 from dictco_lib.plots.alt import add_alt_text
 
@@ -283,7 +284,7 @@ def live_training(
     axes[0].plot([r["step"] for r in train], [r["loss"] for r in train], "o-", color=BLUE, ms=3)
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes[0].set_xlabel("step")
     axes[0].set_ylabel("loss")
     titles = ("original", "before the first step", f"after step {rows[-1]['step']}")
