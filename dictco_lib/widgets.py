@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as w
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from IPython.display import display
 from PIL import Image
+from torch import Tensor
 
 from dictco_lib import plots
 from dictco_lib.bitstream import unpack
@@ -25,8 +26,11 @@ from dictco_lib.inspect.ablations import PARTS, Means, Result, outcome, switched
 from dictco_lib.inspect.attention import in_use
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.inspect.outcome import Outcome, Subject
+from dictco_lib.inspect.windows import place_weights
+from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.plots.ablations import extra_bits
+from dictco_lib.plots.model import attention_maps
 from dictco_lib.plots.routing import dictionary_look
 
 
@@ -169,7 +173,7 @@ def field_picker(data: bytes) -> w.Widget:
 
 def _panel(sliders: Sequence[w.Widget], view: Callable[..., tuple[str, bytes]]) -> w.Widget:
     """Sliders with a caption and a picture below: ``view`` makes both from the sliders' values."""
-    label, picture = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
+    label, picture = w.HTML(), _picture()
 
     def show(change: dict | None = None) -> None:
         label.value, picture.value = view(*(slider.value for slider in sliders))
@@ -245,6 +249,29 @@ def attention_picker(
         _choice("column", width, width // 2),
     ]
     return _panel(sliders, view)
+
+
+def window_picker(
+    photo: np.ndarray,
+    blocks: Mapping[str, tuple[WindowAttention, Tensor]],
+    place: tuple[int, int] = (0, 0),
+) -> w.Widget:
+    """Two sliders for a place of a photo: what it attends to in each block, mean of the heads.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        blocks: name -> attention, and what the block hands to it, (1, h, w, C).
+        place: row and column to start with.
+    """
+    height, width = next(iter(blocks.values()))[1].shape[1:3]
+
+    @functools.cache
+    def view(*place: int) -> tuple[str, bytes]:
+        looks = {n: place_weights(a, x, *place).mean(0).numpy() for n, (a, x) in blocks.items()}
+        most = ", ".join(f"{name} {look.max():.3f}" for name, look in looks.items())
+        return f"largest weight: {most}", plots.png(attention_maps(photo, looks, place))
+
+    return _panel([_choice("row", height, place[0]), _choice("column", width, place[1])], view)
 
 
 class TrainingView:
@@ -338,7 +365,7 @@ def ablation_panel(
     boxes = [w.Checkbox(False, description=part, indent=False) for part in PARTS]
     filler = w.ToggleButtons(options=["means", "zeros"], description="in place")
     slider = w.IntSlider(quality, 0, 100, description="quality", continuous_update=False)
-    label, figure = w.HTML(), w.Image(format="png", layout=w.Layout(max_width="100%"))
+    label, figure = w.HTML(), _picture()
 
     @functools.cache
     def found(off: tuple[str, ...], in_place: str, quality: float) -> Result:

@@ -102,7 +102,31 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; H and W are multiples of the window."""
-        b, height, width, c = x.shape
+        _, height, width, _ = x.shape
+        q, k, v, bias = self._queries_keys_values(x)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out = self.proj(out.transpose(1, 2).flatten(2))
+        out = self._unwindows(out, height, width)
+        if self.shift:
+            out = torch.roll(out, (self.shift, self.shift), (1, 2))
+        return out
+
+    def weights(self, x: Tensor) -> Tensor:
+        """What :meth:`forward` weighs its values with, which fused attention never shows.
+
+        Args:
+            x: shape (B, H, W, C).
+
+        Returns:
+            Shape (B * windows, h, L, L), one row per query, adding up to 1; with a shift, the
+            windows are those of the rolled map.
+        """
+        q, k, _, bias = self._queries_keys_values(x)
+        return (q @ k.mT * self.head_dim**-0.5 + bias).softmax(-1)
+
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Three times (B * windows, h, L, C / h), and the bias with the mask of the shift."""
+        b, height, width, _ = x.shape
         if self.shift:
             x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
         qkv = self._windows(self.qkv(x))
@@ -111,12 +135,7 @@ class WindowAttention(nn.Module):
         bias = self.position_bias()[None]  # (1, h, L, L)
         if self.shift:
             bias = (bias + self.shift_mask(height, width)).repeat(b, 1, 1, 1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out = self.proj(out.transpose(1, 2).reshape(n, length, c))
-        out = self._unwindows(out, height, width)
-        if self.shift:
-            out = torch.roll(out, (self.shift, self.shift), (1, 2))
-        return out
+        return q, k, v, bias
 
 
 class AttentionBlock(nn.Module):

@@ -1,0 +1,125 @@
+"""Dictionary entries: what their attention goes along with, and where it is highest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dictco_lib.inspect.hooks import watching
+from dictco_lib.models import DictionaryCodec
+
+
+@torch.no_grad()
+def entry_weights(
+    model: DictionaryCodec, x: Tensor, k: int, quality: float | None = None
+) -> Tensor:
+    """How every place of a picture spreads its attention over the entries of slice k.
+
+    Args:
+        model: any codec.
+        x: a picture in [0, 1], shape (1, 3, H, W).
+        k: slice.
+        quality: 0-100 for a variable-rate model.
+
+    Returns:
+        Shape (h, K, N, H/16, W/16), padded size; the N entries of an expert add up to 1.
+    """
+    codec = model.latent_codec
+    attention = codec.slices[k].attention
+    with watching({"q": attention.to_query}) as seen:
+        model(x, quality)
+    q = seen["q"].output
+    entries = attention.experts if attention.is_mixture else codec.dictionary[None]
+    weights = attention.expert_weights(q, entries)  # (h, HW, K, N)
+    return weights.permute(0, 2, 3, 1).unflatten(-1, q.shape[1:3])
+
+
+def properties(pixels: np.ndarray, side: int = 16) -> dict[str, np.ndarray]:
+    """Simple measures of each square of a picture: what an entry may answer to.
+
+    Args:
+        pixels: (H, W, 3) uint8, sides multiples of ``side``.
+        side: of a square in pixels.
+
+    Returns:
+        Name -> (H / side, W / side): brightness, two colours, log-energy of edges, how much more
+        of it lies across (upright edges) than down, and which half is brighter.
+    """
+
+    def squares(values: np.ndarray) -> np.ndarray:  # (H, W) -> (H / side, side, W / side, side)
+        return values.reshape(values.shape[0] // side, side, -1, side)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return squares(values).mean((1, 3))
+
+    red, green, blue = np.moveaxis(pixels / 255, 2, 0)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    down, across = (mean(gradient**2) for gradient in np.gradient(grey))
+    edges = across + down
+    half = side // 2
+    return {
+        "bright": mean(grey),
+        "red": mean(red - green),
+        "blue": mean(blue - (red + green) / 2),
+        "edges": np.log(edges + 1e-5),
+        "upright edges": (across - down) / (edges + 1e-4),
+        "bright above": squares(grey)[:, :half].mean((1, 3)) - squares(grey)[:, half:].mean((1, 3)),
+    }
+
+
+def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndarray]]) -> dict:
+    """How each entry's attention goes along with simple properties of the places.
+
+    Args:
+        weights: of each picture, from :func:`entry_weights`.
+        measures: of each picture, from :func:`properties`.
+
+    Returns:
+        Name of the property -> correlation over all places of all pictures, (h, K, N).
+    """
+    places = np.concatenate([w.flatten(3).numpy() for w in weights], axis=3)  # (h, K, N, places)
+    places = places - places.mean(3, keepdims=True)
+    spread = np.sqrt((places**2).mean(3)) + 1e-12
+    found = {}
+    for name in measures[0]:
+        values = np.concatenate([m[name].ravel() for m in measures])
+        values = (values - values.mean()) / values.std()
+        found[name] = (places @ values) / len(values) / spread
+    return found
+
+
+def top_places(
+    maps: Sequence[np.ndarray], count: int = 8, apart: int = 3
+) -> list[tuple[int, int, int]]:
+    """The largest values over several maps, no two of them close together.
+
+    Args:
+        maps: (h, w) each, one per picture.
+        count: how many places.
+        apart: they differ by at least so much in row or column.
+
+    Returns:
+        Picture, row and column of each place, the largest value first.
+    """
+    order = sorted(
+        ((value, i, *place) for i, m in enumerate(maps) for place, value in np.ndenumerate(m)),
+        reverse=True,
+    )
+    taken: list[tuple[int, int, int]] = []
+    for _, i, row, column in order:
+        near = (max(abs(row - r), abs(column - c)) < apart for j, r, c in taken if j == i)
+        if not any(near):
+            taken.append((i, row, column))
+        if len(taken) == count:
+            break
+    return taken
+
+
+def patch(pixels: np.ndarray, row: int, column: int, around: int = 16) -> np.ndarray:
+    """The 16x16 pixels of a place of y, with some around; (side, side, 3) uint8."""
+    padded = np.pad(pixels, ((around, around), (around, around), (0, 0)), mode="edge")
+    top, left, side = 16 * row, 16 * column, 16 + 2 * around
+    return padded[top : top + side, left : left + side]
