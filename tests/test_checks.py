@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dictco_lib import checks
+from dictco_lib.config import CLASSROOM, NANO
 from dictco_lib.evaluation.bdrate import compare
 from dictco_lib.evaluation.published import published
 from dictco_lib.images import read_picture
 from dictco_lib.inspect.ablations import mean_outputs
 from dictco_lib.inspect.outcome import measure, prepare
+from dictco_lib.inspect.rooms import measure_rooms
 from dictco_lib.inspect.routing import choice_bits
 
 VTM, DCAE, ELIC, TCM = (published(name) for name in ("vtm", "dcae", "elic2022", "tcm-small"))
@@ -126,3 +130,48 @@ def test_answers_about_the_model_in_notebook_07_are_judged(capsys, classroom, ph
     assert all("can do with" in text for text in alike)
     assert "expected 5 numbers" in said(checks.ex_07_5, [0, 1, 2, 4, 0])
     assert "expected 5 numbers" in said(checks.ex_07_5, [0, 1])
+
+
+def mixture(q, keys, values, gates):
+    """A loop over the experts, as the exercise wants to be rid of."""
+    parts = [(q @ k.T).softmax(-1) @ v for k, v in zip(keys, values, strict=True)]
+    return sum(gates[:, e, None] * part for e, part in enumerate(parts))
+
+
+def one_softmax(q, keys, values, gates):
+    weights = (q @ keys.flatten(0, 1).T).softmax(-1).unflatten(1, keys.shape[:2])
+    return (weights * gates[:, :, None]).flatten(1) @ values.flatten(0, 1)
+
+
+def no_gates(q, keys, values, gates):
+    return mixture(q, keys, values, gates * 0 + 1)
+
+
+ROOM = measure_rooms(NANO)[0]
+LIGHT = replace(CLASSROOM, widths=(16, 48, 144), blocks=(0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "context", "said"),
+    [
+        (checks.ex_02_1, 25, (NANO,), "right!"),
+        (checks.ex_02_1, 13, (NANO,), "a pixel wide in both steps"),
+        (checks.ex_02_1, 20, (NANO,), "is not it"),
+        (checks.ex_02_2, ROOM.macs, (ROOM,), "right!"),
+        (checks.ex_02_2, 2 * ROOM.macs, (ROOM,), "are operations"),
+        (checks.ex_02_2, 4 * ROOM.macs, (ROOM,), "places of the input"),
+        (checks.ex_02_2, ROOM.macs + 1, (ROOM,), "1.00 times"),
+        (checks.ex_02_3, mixture, (), "right!"),
+        (checks.ex_02_3, one_softmax, (), "over all entries"),
+        (checks.ex_02_3, no_gates, (), "gates are left out"),
+        (checks.ex_02_3, lambda q, k, v, g: q, (), "not the numbers"),
+        (checks.ex_02_3, 3, (), "could not use your answer"),
+        (checks.ex_02_4, LIGHT, (CLASSROOM,), "right!"),
+        (checks.ex_02_4, CLASSROOM, (CLASSROOM,), "look for rooms on large maps"),
+        (checks.ex_02_4, NANO, (CLASSROOM,), "of the parameters are left"),
+        (checks.ex_02_4, None, (CLASSROOM,), "not done yet"),
+    ],
+)
+def test_answers_of_notebook_02_are_judged(capsys, check, answer, context, said):
+    assert check(answer, *context) is (said == "right!")
+    assert said in capsys.readouterr().out
