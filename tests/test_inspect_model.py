@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dictco_lib import widgets
 from dictco_lib.config import DCAE, NANO
 from dictco_lib.images import read_picture
-from dictco_lib.inspect import entries, rooms
+from dictco_lib.inspect import entries, rooms, structure
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.inspect.windows import place_weights
 from dictco_lib.layers.attention import WindowAttention
@@ -145,11 +145,11 @@ def test_correlations_find_the_entry_that_was_made_for_it():
 def test_top_places_are_the_largest_and_lie_apart():
     maps = [np.zeros((6, 6)), np.zeros((6, 6))]
     maps[0][2, 2], maps[0][2, 3], maps[1][0, 5] = 3, 2, 1
-    assert entries.top_places(maps, count=2) == [(0, 2, 2), (1, 0, 5)]
-    assert len(entries.top_places(maps, count=100)) <= 8
+    assert structure.top_places(maps, count=2) == [(0, 2, 2), (1, 0, 5)]
+    assert len(structure.top_places(maps, count=100)) <= 8
     photo = np.arange(96 * 96 * 3, dtype=np.uint8).reshape(96, 96, 3)
-    assert np.array_equal(entries.patch(photo, 2, 3, around=0), photo[32:48, 48:64])
-    assert entries.patch(photo, 0, 5).shape == (48, 48, 3)
+    assert np.array_equal(structure.patch(photo, 2, 3, side=16), photo[32:48, 48:64])
+    assert structure.patch(photo, 0, 5).shape == (48, 48, 3)
 
 
 def test_the_window_picker_redraws(photo):

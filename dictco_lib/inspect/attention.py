@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from torch import Tensor
 
+from dictco_lib.inspect.hooks import watching
 from dictco_lib.inspect.outcome import Subject
 from dictco_lib.models import DictionaryCodec
-
-
-@contextlib.contextmanager
-def _kept_queries(model: DictionaryCodec) -> Iterator[list[Tensor]]:
-    """The query maps (B, H, W, D) of all slices, as they are computed."""
-    found: list[Tensor] = []
-    hooks = [
-        head.attention.to_query.register_forward_hook(lambda _, __, q: found.append(q))
-        for head in model.latent_codec.slices
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @torch.no_grad()
@@ -39,11 +21,13 @@ def expert_attention(model: DictionaryCodec, subject: Subject) -> list[np.ndarra
     Returns:
         Per slice (h, w, heads, K, N), adding up to 1 over the N entries.
     """
-    with _kept_queries(model) as queries:
+    attentions = [head.attention for head in model.latent_codec.slices]
+    with watching({str(k): attention.to_query for k, attention in enumerate(attentions)}) as seen:
         model.latent_codec(subject.y, subject.level)
     maps = []
-    for head, q in zip(model.latent_codec.slices, queries, strict=True):
-        weights = head.attention.expert_weights(q, head.attention.experts)  # (heads, hw, K, N)
+    for k, attention in enumerate(attentions):
+        q = seen[str(k)].output
+        weights = attention.expert_weights(q, attention.experts)  # (heads, hw, K, N)
         maps.append(weights.transpose(0, 1).unflatten(0, q.shape[1:3]).cpu().numpy())
     return maps
 

@@ -1,4 +1,4 @@
-"""Dictionary entries: what their attention goes along with, and where it is highest."""
+"""Dictionary entries: where their attention is, and what it goes along with."""
 
 from __future__ import annotations
 
@@ -89,37 +89,3 @@ def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndar
         values = (values - values.mean()) / values.std()
         found[name] = (places @ values) / len(values) / spread
     return found
-
-
-def top_places(
-    maps: Sequence[np.ndarray], count: int = 8, apart: int = 3
-) -> list[tuple[int, int, int]]:
-    """The largest values over several maps, no two of them close together.
-
-    Args:
-        maps: (h, w) each, one per picture.
-        count: how many places.
-        apart: they differ by at least so much in row or column.
-
-    Returns:
-        Picture, row and column of each place, the largest value first.
-    """
-    order = sorted(
-        ((value, i, *place) for i, m in enumerate(maps) for place, value in np.ndenumerate(m)),
-        reverse=True,
-    )
-    taken: list[tuple[int, int, int]] = []
-    for _, i, row, column in order:
-        near = (max(abs(row - r), abs(column - c)) < apart for j, r, c in taken if j == i)
-        if not any(near):
-            taken.append((i, row, column))
-        if len(taken) == count:
-            break
-    return taken
-
-
-def patch(pixels: np.ndarray, row: int, column: int, around: int = 16) -> np.ndarray:
-    """The 16x16 pixels of a place of y, with some around; (side, side, 3) uint8."""
-    padded = np.pad(pixels, ((around, around), (around, around), (0, 0)), mode="edge")
-    top, left, side = 16 * row, 16 * column, 16 + 2 * around
-    return padded[top : top + side, left : left + side]

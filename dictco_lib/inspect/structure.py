@@ -131,17 +131,16 @@ def agreement(
     return Agreement(mutual_information(pooled(labels), classes), np.array(tries))
 
 
-def top_patches(
-    photos: Sequence[np.ndarray], maps: Sequence[Map], count: int, *, side: int = 48, apart: int = 3
-) -> list[np.ndarray]:
-    """Parts of pictures around the places where a map is highest.
+def top_places(maps: Sequence[Map], count: int, *, apart: int = 3) -> list[tuple[int, int, int]]:
+    """The largest values of several maps, no two of one map close together.
 
     Args:
-        photos: pictures, (16 h, 16 w, 3).
         maps: one per picture, (h, w).
-        count: how many parts.
-        side: of a part in pixels; it is moved inside the picture.
-        apart: no two parts of a picture are closer than so many places.
+        count: how many.
+        apart: they differ by at least so many places in row or column.
+
+    Returns:
+        Picture, row and column of each, the largest value first.
     """
     order = np.argsort(pooled(maps))[::-1]
     where = [(n, i, j) for n, m in enumerate(maps) for i, j in np.ndindex(m.shape)]
@@ -152,13 +151,18 @@ def top_patches(
             chosen.append((n, i, j))
         if len(chosen) == count:
             break
-    return [_around(photos[n], i, j, side) for n, i, j in chosen]
+    return chosen
 
 
-def _around(photo: np.ndarray, i: int, j: int, side: int) -> np.ndarray:
-    middle = (PLACE * i + PLACE // 2, PLACE * j + PLACE // 2)
+def patch(photo: np.ndarray, row: int, column: int, side: int = 48) -> np.ndarray:
+    """The pixels around a place, (side, side, 3); at a border, as near as there are pixels."""
     top, left = (
-        min(max(at - side // 2, 0), length - side)
-        for at, length in zip(middle, photo.shape[:2], strict=True)
+        min(max(PLACE * at + (PLACE - side) // 2, 0), length - side)
+        for at, length in zip((row, column), photo.shape[:2], strict=True)
     )
     return photo[top : top + side, left : left + side]
+
+
+def top_patches(photos: Sequence[np.ndarray], maps: Sequence[Map], count: int) -> list[np.ndarray]:
+    """The patches of pictures, (16 h, 16 w, 3), at the :func:`top_places` of their maps."""
+    return [patch(photos[n], row, column) for n, row, column in top_places(maps, count)]
