@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(
         "train", commands.train, "train a model by a recipe; a run that was stopped continues",
-        "data/nano.toml", "data/trial.toml --set seed=1 shape.experts=1 shape.entries=128",
+        "data/nano.toml", "data/nano.toml --set seed=1 shape.experts=8 'out=\"../build/other\"'",
     )  # fmt: skip
     sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
     sub.add_argument(

@@ -22,7 +22,7 @@ from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import Picture, to_pil, to_uint8
-from dictco_lib.inspect.ablations import PARTS, Means, Result, outcome, switched_off
+from dictco_lib.inspect.ablations import PARTS, Means, Result, reconstruct, switched_off
 from dictco_lib.inspect.attention import in_use
 from dictco_lib.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.inspect.outcome import Outcome, Subject
@@ -267,7 +267,8 @@ def window_picker(
 
     @functools.cache
     def view(*place: int) -> tuple[str, bytes]:
-        looks = {n: place_weights(a, x, *place).mean(0).numpy() for n, (a, x) in blocks.items()}
+        weights = {name: place_weights(*block, *place) for name, block in blocks.items()}
+        looks = {name: heads.mean(0).cpu().numpy() for name, heads in weights.items()}
         most = ", ".join(f"{name} {look.max():.3f}" for name, look in looks.items())
         return f"largest weight: {most}", plots.png(attention_maps(photo, looks, place))
 
@@ -370,7 +371,7 @@ def ablation_panel(
     @functools.cache
     def found(off: tuple[str, ...], in_place: str, quality: float) -> Result:
         with switched_off(model, off, means if in_place == "means" else None):
-            return outcome(model, picture, quality)
+            return reconstruct(model, picture, quality)
 
     @functools.cache
     def answer(*choice) -> tuple[str, bytes]:

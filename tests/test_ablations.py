@@ -148,7 +148,7 @@ def test_parts_that_a_model_lacks_are_named(change, part):
 
 def test_an_outcome_has_all_bits_of_a_picture(classroom, photo):
     picture = read_picture(photo[:100, :100])  # padded to 128x128
-    found = ablations.outcome(classroom, picture, 50)
+    found = ablations.reconstruct(classroom, picture, 50)
     curve = ablations.rd_curves(classroom, {"a": picture}, [50])["a"]
     assert found.bits.shape == (8, 8) and found.pixels.shape == (100, 100, 3)
     assert found.bits.sum() / 100**2 == pytest.approx(curve.bpp[0], rel=1e-4)

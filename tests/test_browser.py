@@ -28,7 +28,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
@@ -171,6 +172,7 @@ def run_all(browser, seconds: float = 200) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(420)  # more than all that it waits for
 @pytest.mark.parametrize(("notebook", "slider"), SLIDERS)
 def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
     browser.get(lab.format(notebook))

@@ -174,7 +174,7 @@ def test_evaluate_can_overrule_the_router(capsys, folder, nano, tmp_path):
     assert rows["uniform"]["gate_entropy"] == pytest.approx([2.0])
     assert rows["only:1"]["gate_entropy"] == [0.0]
     assert len({row["bpp"][0] for row in rows.values()}) == 3
-    assert "--gates would be ignored" in run(capsys, *command, "--gates", "uniform")[2]
+    assert "--gates is for estimates" in run(capsys, *command, "--gates", "uniform")[2]
     wrong = run(capsys, *command, "--mode", "estimated", "--gates", "only:4")
     assert wrong[0] == 1 and "0 to 3" in wrong[2]
 

@@ -458,6 +458,8 @@ def test_a_variant_is_trained_and_a_dense_start_may_go_on_sparse(recipe, tmp_pat
     sparse = replace(wide, start=start, out=str(tmp_path / "sparse"), router_lr=1e-2)
     sparse = replace(sparse, shape={"entries": 8, "top_k": 1}, routing="bias")
     assert train(sparse, progress=False).optimizer.param_groups[-1]["peak_lr"] == 1e-2
+    back = replace(wide, start=str(tmp_path / "sparse/last.safetensors"), out=str(tmp_path / "b"))
+    assert train(back, progress=False).model.config.top_k == 0
     other = replace(sparse, shape={"entries": 4}, routing="none", out=str(tmp_path / "other"))
     with pytest.raises(RecipeError, match="another shape"):
         Trainer(other)

@@ -45,7 +45,7 @@ def ex_07_2(answer: Callable) -> str | None:
 
 @torch.no_grad()
 def _bits(model, picture: Picture, quality: float) -> float:
-    likelihoods = model(picture.pixels[None], quality)["likelihoods"]
+    likelihoods = model(picture.pixels[None].to(next(model.parameters())), quality)["likelihoods"]
     return sum(-p.log2().sum().item() for p in likelihoods.values())
 
 

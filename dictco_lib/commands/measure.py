@@ -31,7 +31,7 @@ def evaluate(args: argparse.Namespace) -> None:
         )
     if args.gates and args.mode == "real":
         raise OptionError(
-            "--gates would be ignored: files keep their own routers; add --mode estimated"
+            "--gates is for estimates: such files would decode nowhere else; add --mode estimated"
         )
     paths = rd.pictures_in(args.folder)
     with join_team(find_device(args.device)) as team:

@@ -199,7 +199,7 @@ class LatentCodec(nn.Module):
         half = torch.maximum(median - low, high - median).ceil().clamp(1, 127).int()
         steps = torch.arange(-int(half.max()), int(half.max()) + 1)
         values = (median[:, None] + steps)[None, :, None, :]  # (1, N, 1, 2L + 1)
-        p = bottleneck(values, training=False)[1][0, :, 0].numpy()
+        p = bottleneck.forward(values, training=False)[1][0, :, 0].numpy()  # past any hooks
         middle = p.shape[1] // 2
         return [row[middle - h : middle + h + 1] for row, h in zip(p, half.tolist(), strict=True)]
 

@@ -33,7 +33,7 @@ PARTS = {
     "context": "the whole dictionary attention hands on a constant",
     "router": "every expert counts alike, everywhere",
     "LRP": "slices stay as they were rounded",
-    "hyperprior": "constant side information, and no bits for z",
+    "hyperprior": "constant side information, and no bits for z in estimates",
     "slices": "no slice sees the ones before it",
     "gains": "one step for all channels of y, and one for all of z",
 }
@@ -130,6 +130,7 @@ def switched_off(
         OptionError: for a part that the model does not have.
     """
     config, codec = model.config, model.latent_codec
+    parts = (parts,) if isinstance(parts, str) else parts
     lacks = {"router": config.experts < 2, "gains": not config.is_variable_rate}
     for part in parts:
         if part not in PARTS or lacks.get(part):
@@ -218,7 +219,7 @@ class Result:
 
 
 @torch.no_grad()
-def outcome(model: DictionaryCodec, picture: Picture, quality: float | None = None) -> Result:
+def reconstruct(model: DictionaryCodec, picture: Picture, quality: float | None = None) -> Result:
     """What the model as it stands makes of a picture; bits are estimated.
 
     Bits of z are shared out among its 16 places.
@@ -293,8 +294,12 @@ def sparse(model: DictionaryCodec, k: int) -> Iterator[DictionaryCodec]:
     """Each place uses its k strongest experts while inside, and only those are computed."""
     with rerouted(model, strongest(k)), contextlib.ExitStack() as stack:
         for head in model.latent_codec.slices:
+            own = vars(head.attention).copy()
             head.attention.attend = functools.partial(sparse_attend, head.attention)
-            stack.callback(delattr, head.attention, "attend")
+            if "attend" in own:  # sparse within sparse
+                stack.callback(setattr, head.attention, "attend", own["attend"])
+            else:
+                stack.callback(delattr, head.attention, "attend")
         yield model
 
 

@@ -80,7 +80,8 @@ def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndar
     Returns:
         Name of the property -> correlation over all places of all pictures, (h, K, N).
     """
-    places = np.concatenate([w.flatten(3).numpy() for w in weights], axis=3)  # (h, K, N, places)
+    flat = [w.flatten(3).cpu().numpy() for w in weights]
+    places = np.concatenate(flat, axis=3)  # (h, K, N, places)
     places = places - places.mean(3, keepdims=True)
     spread = np.sqrt((places**2).mean(3)) + 1e-12
     found = {}

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dictco_lib.config import ModelConfig
+from dictco_lib.errors import ShapeError
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.models.codec import STRIDE
 
 #: The parts that an encoder runs, and those that a decoder runs.
 ENCODER, DECODER = ("g_a", "h_a", "h_s", "slices"), ("h_s", "slices", "g_s")
@@ -84,6 +86,8 @@ def measure_rooms(config: ModelConfig, height: int = 512, width: int = 768) -> l
         height: of the picture, a multiple of 64.
         width: of the picture, a multiple of 64.
     """
+    if height % STRIDE or width % STRIDE:
+        raise ShapeError(f"{height}x{width}: rooms are measured for multiples of {STRIDE}")
     with torch.device("meta"):
         model = DictionaryCodec(config).eval().requires_grad_(False)
         x = torch.empty(1, 3, height, width)
@@ -148,7 +152,7 @@ def measure_reach(model: DictionaryCodec, length: int = 1536) -> dict[tuple[str,
         length: of the strip in pixels, a multiple of 128; at least twice of what is seen.
     """
     codec, rooms = model.latent_codec, _modules(model)
-    head = codec.slices[-1]
+    head, device = codec.slices[-1], next(model.parameters()).device
 
     def encode(x: Tensor) -> None:
         codec.h_a(model.g_a(x))
@@ -169,7 +173,7 @@ def measure_reach(model: DictionaryCodec, length: int = 1536) -> dict[tuple[str,
     ]
     reach = {}
     for run, parts, shape, stride in runs:
-        source = torch.rand(1, *shape, length // stride).requires_grad_()
+        source = torch.rand(1, *shape, length // stride, device=device).requires_grad_()
         watched = {key: modules[-1] for key, modules in rooms.items() if key[0] in parts}
         with watching(watched) as seen:
             run(source)
@@ -210,9 +214,9 @@ def influence(
     x = x.clone().requires_grad_()
     values = function(x)[0, :, place[0], place[1]]
     generator = torch.Generator().manual_seed(0)
-    total = torch.zeros(x.shape[-2:])
+    total = x.new_zeros(x.shape[-2:])
     for _ in range(draws):
-        signs = torch.randint(0, 2, values.shape, generator=generator) * 2.0 - 1
+        signs = (torch.randint(0, 2, values.shape, generator=generator) * 2.0 - 1).to(values)
         (gradient,) = torch.autograd.grad(values @ signs, x, retain_graph=True)
         total += gradient.square().sum((0, 1))
     return total / draws

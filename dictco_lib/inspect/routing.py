@@ -12,26 +12,10 @@ from torch import Tensor
 
 from dictco_lib.errors import OptionError
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.training.loss import bits_per_image
 from dictco_lib.training.routing import gate_entropy
 
 #: Changes gates (B, H, W, K) that add up to 1 over the experts into others that do.
 Rule = Callable[[Tensor], Tensor]
-
-
-@torch.no_grad()
-def routing_maps(model: DictionaryCodec, x: Tensor, quality: float | None = None) -> list[Tensor]:
-    """Gates of each slice for one picture.
-
-    Args:
-        model: a mixture in evaluation mode.
-        x: a picture in [0, 1], shape (1, 3, H, W).
-        quality: 0-100 for a variable-rate model.
-
-    Returns:
-        Per slice (K, H/16, W/16), padded size; over the experts they add up to 1.
-    """
-    return [gates[0] for gates in model(x, quality, return_routing=True)["routing"]]
 
 
 @contextlib.contextmanager
@@ -40,8 +24,7 @@ def rerouted(
 ) -> Iterator[DictionaryCodec]:
     """Overrule the router of some slices while inside.
 
-    Only estimates change: files are coded by a twin of the model in float64, which keeps its own
-    routers.
+    Files that are coded inside can only be decoded inside, with the same rule.
 
     Args:
         model: a mixture.
@@ -51,13 +34,14 @@ def rerouted(
     """
     heads = model.latent_codec.slices
     chosen = [heads[k].attention for k in (range(len(heads)) if slices is None else slices)]
+    before = [attention.reroute for attention in chosen]
     try:
         for attention in chosen:
             attention.reroute = rule
         yield model
     finally:
-        for attention in chosen:
-            attention.reroute = None
+        for attention, old in zip(chosen, before, strict=True):
+            attention.reroute = old
 
 
 def uniform(gates: Tensor) -> Tensor:
@@ -82,12 +66,13 @@ def only(expert: int) -> Rule:
 
 
 def without(expert: int) -> Rule:
-    """One expert is gone; the others share its part as they stand."""
+    """One of several experts is gone; the others share its part as they stand, or alike."""
 
     def rule(gates: Tensor) -> Tensor:
-        rest = gates.clone()
-        rest[..., expert] = 0
-        return rest / rest.sum(-1, keepdim=True).clamp(min=1e-9)
+        rest, alike = gates.clone(), torch.full_like(gates, 1 / (gates.shape[-1] - 1))
+        rest[..., expert] = alike[..., expert] = 0
+        total = rest.sum(-1, keepdim=True)
+        return torch.where(total > 0, rest / total.clamp(min=1e-30), alike)
 
     return rule
 
@@ -124,7 +109,7 @@ def sharpened(power: float) -> Rule:
     def rule(gates: Tensor) -> Tensor:
         if math.isinf(power):
             return F.one_hot(gates.argmax(-1), gates.shape[-1]).to(gates)
-        raised = gates**power
+        raised = (gates / gates.amax(-1, keepdim=True)) ** power  # no underflow to 0 / 0
         return raised / raised.sum(-1, keepdim=True)
 
     return rule
@@ -186,11 +171,3 @@ def choice_bits(gates: Sequence[Tensor]) -> float:
     places = torch.cat([torch.as_tensor(g).flatten(1) for g in gates], dim=1)  # (K, places)
     load = places.mean(1)
     return (gate_entropy(load[:, None, None]) - gate_entropy(places[..., None]).mean()).item()
-
-
-@torch.no_grad()
-def bits_by_slice(model: DictionaryCodec, x: Tensor, quality: float | None = None) -> list[float]:
-    """Estimated bits of each slice of y for one picture, shape (1, 3, H, W)."""
-    likelihoods = model(x, quality)["likelihoods"]["y"]
-    parts = likelihoods.split(model.config.groups, dim=1)
-    return [bits_per_image({"y": part})["y"].item() for part in parts]

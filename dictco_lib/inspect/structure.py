@@ -155,7 +155,11 @@ def top_places(maps: Sequence[Map], count: int, *, apart: int = 3) -> list[tuple
 
 
 def patch(photo: np.ndarray, row: int, column: int, side: int = 48) -> np.ndarray:
-    """The pixels around a place, (side, side, 3); at a border, as near as there are pixels."""
+    """The pixels around a place, (side, side, 3); at a border, as near as there are pixels.
+
+    Of a picture that is smaller than that, a square of its shorter side.
+    """
+    side = min(side, *photo.shape[:2])
     top, left = (
         min(max(PLACE * at + (PLACE - side) // 2, 0), length - side)
         for at, length in zip((row, column), photo.shape[:2], strict=True)

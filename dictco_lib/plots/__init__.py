@@ -321,3 +321,19 @@ def router_health(rows: Sequence[dict]) -> Figure:
     axes[-1].set_ylim(0, 1.1 * np.log2(experts))
     axes[-1].legend(fontsize=8, ncols=2, frameon=False)
     return figure
+
+
+def patch_rows(rows: dict[str, Sequence[np.ndarray]]) -> Figure:
+    """Rows of small pictures, each row with its name."""
+    columns = max(len(row) for row in rows.values())
+    size = (0.62 * columns + 2, 0.62 * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for axis, picture in zip(line, row, strict=False):
+            axis.imshow(picture)
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    figure.set_label(f"Rows of small pictures: {'; '.join(rows)}".replace("\n", ", "))
+    return figure

@@ -74,22 +74,6 @@ def load_bars(loads: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def patch_rows(rows: dict[str, Sequence[np.ndarray]]) -> Figure:
-    """Small pictures of one size, a row per name."""
-    count = max(len(patches) for patches in rows.values())
-    figure, axes = plt.subplots(
-        len(rows), count, figsize=(0.75 * count + 0.9, 0.75 * len(rows)), squeeze=False
-    )
-    for line, (name, patches) in zip(axes, rows.items(), strict=True):
-        for axis in line:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        for axis, patch in zip(line, patches, strict=False):
-            axis.imshow(patch)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-    return figure
-
-
 def signed_table(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str, form: str = "+.2f"
 ) -> Figure:

@@ -17,7 +17,7 @@ from dictco_lib.training.data import DEMO
 FREE = {
     "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
     "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
-    "router_lr", "final", "precision", "channels_last", "compile", "accumulate",
+    "final", "precision", "channels_last", "compile", "accumulate",
 }  # fmt: skip
 _CHOICES = {
     "distortion": ("mse", "ms-ssim"),

@@ -91,7 +91,8 @@ class Trainer:
                     f"start = {r.start} holds a {begun.config.name!r} of another shape than the "
                     f"recipe's {config.name!r}; give a checkpoint of that shape"
                 )
-            self.model.load_state_dict(self.model.state_dict() | begun.state_dict())
+            mine, theirs = self.model.state_dict(), begun.state_dict()
+            self.model.load_state_dict({k: theirs.get(k, v) for k, v in mine.items()})
 
     def _prepare(self) -> None:
         r = self.recipe

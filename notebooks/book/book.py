@@ -81,9 +81,10 @@ def write_book(out: Path, *, execute: bool = True) -> list[Page]:
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         resources = {"before": before, "after": after, "metadata": {"name": page.name}}
         body, _ = exporter.from_notebook_node(page.notebook, resources)
-        (out / f"{page.name}.html").write_text(body)
+        (out / f"{page.name}.html").write_text(body, encoding="utf-8")
     templates = Environment(loader=FileSystemLoader(HERE), autoescape=False)
-    (out / "index.html").write_text(templates.get_template("index.html.j2").render(pages=pages))
+    index = templates.get_template("index.html.j2").render(pages=pages)
+    (out / "index.html").write_text(index, encoding="utf-8")
     return pages
 
 
