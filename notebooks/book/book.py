@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent
@@ -59,13 +60,14 @@ def for_reading(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb", r"](\1.html", cell.source)
+            cell.source = re.sub(r"\]\(\.\./data/(\w+)\.md", r"](card_\1.html", cell.source)
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = NotebookNode({"text/html": STILL})
 
 
 def write_book(out: Path, *, execute: bool = True) -> list[Page]:
-    """Write a page for each notebook, and the index.
+    """Write a page for each notebook, the cards of the weights, and the index.
 
     Args:
         out: the folder to write to.
@@ -82,6 +84,11 @@ def write_book(out: Path, *, execute: bool = True) -> list[Page]:
         resources = {"before": before, "after": after, "metadata": {"name": page.name}}
         body, _ = exporter.from_notebook_node(page.notebook, resources)
         (out / f"{page.name}.html").write_text(body, encoding="utf-8")
+    for card in sorted((NOTEBOOKS.parent / "data").glob("*.md")):
+        notebook = new_notebook(cells=[new_markdown_cell(card.read_text())])
+        resources = {"before": None, "after": None, "metadata": {"name": f"card_{card.stem}"}}
+        body, _ = exporter.from_notebook_node(notebook, resources)
+        (out / f"card_{card.stem}.html").write_text(body, encoding="utf-8")
     templates = Environment(loader=FileSystemLoader(HERE), autoescape=False)
     index = templates.get_template("index.html.j2").render(pages=pages)
     (out / "index.html").write_text(index, encoding="utf-8")
