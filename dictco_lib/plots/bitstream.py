@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, place_maps
 
-_SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
+SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 
 
 def bit_maps(photo: np.ndarray, maps: dict[str, np.ndarray], width: float = 9) -> Figure:
@@ -21,15 +22,21 @@ def bit_maps(photo: np.ndarray, maps: dict[str, np.ndarray], width: float = 9) -
 def channel_bits(bits: np.ndarray, groups: Sequence[int]) -> Figure:
     """Bits of each channel of y (M,), the slices told apart by colour and name."""
     figure, axis = plt.subplots(figsize=(9, 3))
+    slice_bars(axis, bits, groups, 1.04 * bits.max())
+    axis.set(ylabel="bits", ylim=(0, 1.14 * bits.max()))
+    return figure
+
+
+def slice_bars(axis: Axes, values: np.ndarray, groups: Sequence[int], height: float) -> None:
+    """A bar for each channel of y (M,); colours, and names at a height, tell the slices apart."""
     start = 0
     for k, size in enumerate(groups):
         part = np.arange(start, start + size)
-        axis.bar(part, bits[part], width=1, color=_SLICE_COLORS[k % len(_SLICE_COLORS)])
-        axis.text(part.mean(), bits.max() * 1.04, f"slice {k}", ha="center", fontsize=9)
+        axis.bar(part, values[part], width=1, color=SLICE_COLORS[k % len(SLICE_COLORS)])
+        axis.text(part.mean(), height, f"slice {k}", ha="center", fontsize=9)
         start += size
-    axis.set(xlabel="channel of y, in coding order", ylabel="bits", ylim=(0, 1.14 * bits.max()))
+    axis.set_xlabel("channel of y, in coding order")
     axis.margins(x=0.01)
-    return figure
 
 
 def symbol_distribution(frequencies: np.ndarray, symbol: int, y: float, mean: float) -> Figure:

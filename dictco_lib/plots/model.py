@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from dictco_lib.plots.bitstream import SLICE_COLORS, slice_bars
 
 PART_COLORS = {"g_a": BLUE, "h_a": SKY, "h_s": GREEN, "slices": ORANGE, "g_s": PURPLE}
-SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 
 
 def _canvas(width: float, height: float) -> Axes:
@@ -128,16 +128,10 @@ def influence_maps(
 def channel_energy(energy: np.ndarray, groups: Sequence[int]) -> Figure:
     """Root mean square of each channel of y (M,), the slices told apart by colour and name."""
     figure, axis = plt.subplots(figsize=(9, 2.8))
-    start = 0
-    for k, size in enumerate(groups):
-        part = np.arange(start, start + size)
-        axis.bar(part, energy[part], width=1, color=SLICE_COLORS[k % len(SLICE_COLORS)])
-        axis.text(part.mean(), energy.max() * 1.5, f"slice {k}", ha="center", fontsize=9)
-        start += size
-    axis.set(xlabel="channel of y, in coding order", ylabel="root mean square (steps)")
-    axis.set(yscale="log", ylim=(energy.min() / 2, 3 * energy.max()))
+    slice_bars(axis, energy, groups, 1.5 * energy.max())
+    axis.set(ylabel="root mean square (steps)", yscale="log")
+    axis.set_ylim(energy.min() / 2, 3 * energy.max())
     axis.axhline(0.5, color=BLACK, ls=":", lw=1)
-    axis.margins(x=0.01)
     return figure
 
 
