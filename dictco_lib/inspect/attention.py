@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dictco_lib.entropy.hyperprior import LatentCodec
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.inspect.outcome import Subject
 from dictco_lib.models import DictionaryCodec
+
+
+def weights_of(codec: LatentCodec, k: int, q: Tensor) -> Tensor:
+    """Attention within each dictionary of slice k, (h, HW, K, N), for queries (1, H, W, D)."""
+    attention = codec.slices[k].attention
+    entries = attention.experts if attention.is_mixture else codec.dictionary[None]
+    return attention.expert_weights(q, entries)
 
 
 @torch.no_grad()
@@ -15,7 +24,7 @@ def expert_attention(model: DictionaryCodec, subject: Subject) -> list[np.ndarra
     """Weights within every expert, before any gate.
 
     Args:
-        model: a mixture.
+        model: any codec; a shared dictionary is one expert.
         subject: the picture.
 
     Returns:
@@ -25,9 +34,9 @@ def expert_attention(model: DictionaryCodec, subject: Subject) -> list[np.ndarra
     with watching({str(k): attention.to_query for k, attention in enumerate(attentions)}) as seen:
         model.latent_codec(subject.y, subject.level)
     maps = []
-    for k, attention in enumerate(attentions):
+    for k in range(len(attentions)):
         q = seen[str(k)].output
-        weights = attention.expert_weights(q, attention.experts)  # (heads, hw, K, N)
+        weights = weights_of(model.latent_codec, k, q)
         maps.append(weights.transpose(0, 1).unflatten(0, q.shape[1:3]).cpu().numpy())
     return maps
 

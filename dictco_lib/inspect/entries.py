@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dictco_lib.inspect.attention import weights_of
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.models import DictionaryCodec
 
@@ -28,12 +29,10 @@ def entry_weights(
         Shape (h, K, N, H/16, W/16), padded size; the N entries of an expert add up to 1.
     """
     codec = model.latent_codec
-    attention = codec.slices[k].attention
-    with watching({"q": attention.to_query}) as seen:
+    with watching({"q": codec.slices[k].attention.to_query}) as seen:
         model(x, quality)
     q = seen["q"].output
-    entries = attention.experts if attention.is_mixture else codec.dictionary[None]
-    weights = attention.expert_weights(q, entries)  # (h, HW, K, N)
+    weights = weights_of(codec, k, q)
     return weights.permute(0, 2, 3, 1).unflatten(-1, q.shape[1:3])
 
 
