@@ -150,10 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "plot", commands.plot, "draw RD curves, or a training log, as PNG",
         "figures/rd.png data/kodak_jpeg_420.json data/classroom_kodak.json published:vtm",
-        "figures/log.png data/classroom.log.jsonl",
+        "figures/log.png data/classroom.log.jsonl data/classroom_continued.log.jsonl",
     )  # fmt: skip
     sub.add_argument("output", metavar="OUT.png")
-    sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{curve}; or one log (.jsonl)")
+    sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{curve}; or logs (.jsonl)")
     sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
     with_metric(sub)
 

@@ -193,7 +193,7 @@ def test_figures_show_what_they_are_given(photo):
     maps = {"a": np.full((8, 8), 3.0), "b": np.full((8, 8), -5.0)}
     *panels, bar = figures.extra_bits(photo[:128, :128], maps).axes
     assert len(panels) == 3 and bar.get_ylim() == (-5, 5)
-    bars = figures.share_bars({"a": 1, "b": 3}, "%", "b").axes[0]
+    bars = figures.marked_bars({"a": 1, "b": 3}, "%", "b").axes[0]
     assert [text.get_text() for text in bars.texts] == [" 25.0 %", " 75.0 %"]
 
 

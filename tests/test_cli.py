@@ -16,6 +16,8 @@ from dictco_lib.cli import main
 from dictco_lib.config import NANO
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.plots import training_gap
+from dictco_lib.training.log import read_log
 
 
 @pytest.fixture
@@ -146,9 +148,28 @@ def test_a_broken_log_is_named_with_its_line(capsys, tmp_path):
     assert "no training steps" in run(capsys, "plot", figure, log)[2]
     assert not figure.exists()
     log.write_text(json.dumps(entry) + "\n")
-    assert "got 2 files" in run(capsys, "plot", figure, log, log)[2]
+    assert "logs and curves" in run(capsys, "plot", figure, log, "published:vtm")[2]
+    assert "is no file" in run(capsys, "plot", figure, tmp_path / "none.jsonl")[2]
     assert "--max-bpp would be ignored" in run(capsys, "plot", figure, log, "--max-bpp", 1)[2]
-    assert run(capsys, "plot", figure, log)[0] == 0 and figure.exists()
+    assert run(capsys, "plot", figure, log, log)[0] == 0 and figure.exists()
+
+
+def test_logs_of_parts_go_on_and_the_gap_between_two_runs_is_drawn(tmp_path):
+    def written(name: str, losses: list[float]) -> str:
+        rows = [{"kind": "train", "step": 1, "loss": 1.0, "bpp": 1.0, "psnr": 30.0}]
+        rows += [
+            {"kind": "validation", "step": step, "loss@0": loss, "loss@50": 2.0, "loss@100": 3.0}
+            for step, loss in enumerate(losses, 2)
+        ]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        return str(tmp_path / name)
+
+    long, short = written("long", [1.1, 1.2]), written("short", [1.0])
+    whole = read_log(long, short)
+    assert [row["step"] for row in whole] == [1, 2, 3, 4, 5]
+    low, middle, _, zero = training_gap(whole, read_log(short)).axes[0].lines
+    assert low.get_xdata() == [2] and low.get_ydata() == pytest.approx([10])
+    assert middle.get_ydata() == [0] and len(zero.get_xdata()) == 2
 
 
 def test_evaluate_writes_a_report_that_bdrate_reads(capsys, folder, nano, tmp_path):

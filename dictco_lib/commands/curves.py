@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -12,7 +11,7 @@ from statistics import mean
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import METRICS, read_bytes, refuse
+from dictco_lib.commands.common import METRICS, refuse
 from dictco_lib.errors import DictcoError, OptionError
 
 
@@ -110,15 +109,17 @@ def plot(args: argparse.Namespace) -> None:
     from dictco_lib import plots
     from dictco_lib.evaluation.curves import load_curve
     from dictco_lib.files import atomic_path
+    from dictco_lib.training.log import read_log
 
     metric = METRICS[args.metric]
     plots.use_style()
-    if args.files[0].endswith(".jsonl"):
-        if len(args.files) > 1:
-            raise OptionError(f"one log makes a figure, got {len(args.files)} files; draw it alone")
+    logs = [spec for spec in args.files if spec.endswith(".jsonl")]
+    if logs:
+        if logs != args.files:
+            raise OptionError("got logs and curves; one figure shows either: give them apart")
         other = None if args.metric == "psnr" else args.metric
         refuse("a log is no rate-distortion curve", max_bpp=args.max_bpp, metric=other)
-        figure = plots.training_log(_read_log(Path(args.files[0])))
+        figure = plots.training_log(read_log(*logs))
     else:
         curves = [load_curve(spec, metric) for spec in args.files]
         times = Counter(curve.name for curve in curves)
@@ -136,23 +137,3 @@ def plot(args: argparse.Namespace) -> None:
     with atomic_path(args.output) as temporary:
         figure.savefig(temporary, format="png")
     print(f"wrote {args.output}")
-
-
-def _read_log(path: Path) -> list[dict]:
-    wanted = {"train": {"kind", "step", "loss", "bpp", "psnr"}}
-    rows = []
-    for number, line in enumerate(read_bytes(path).splitlines(), 1):
-        try:
-            row = json.loads(line)
-            is_entry = wanted.get(row["kind"], {"step"}) <= row.keys()
-        except (ValueError, TypeError, KeyError):
-            is_entry = False
-        if not is_entry:
-            raise DictcoError(
-                f"line {number} of {path} is no entry of a training log: {line[:60]!r}; remove it, "
-                "or give a log.jsonl that `dictco train` wrote"
-            )
-        rows.append(row)
-    if not any(row["kind"] == "train" for row in rows):
-        raise DictcoError(f"{path} holds no training steps; train longer than `log_every` steps")
-    return rows

@@ -241,6 +241,9 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+_VALIDATION = {"@0": ORANGE, "@50": GREEN, "@100": VERMILION}  # qualities in a log
+
+
 def training_log(rows: Sequence[dict], window: int = 10) -> Figure:
     """Loss, rate and quality of a training run over its steps, from the lines of its log."""
     train = [row for row in rows if row["kind"] == "train"]
@@ -255,7 +258,7 @@ def training_log(rows: Sequence[dict], window: int = 10) -> Figure:
         axis.plot(steps, values, color=SKY, lw=0.7, label="training, all rates")
         middle = np.convolve(values, kernel, "valid")
         axis.plot(steps[smooth - 1 :], middle, color=BLUE, label="its moving mean")
-        for tag, color in (("@0", ORANGE), ("@50", GREEN), ("@100", VERMILION)):
+        for tag, color in _VALIDATION.items():
             points = [(r["step"], r[key + tag]) for r in validation if key + tag in r]
             if points:
                 name = f"validation, quality {tag[1:]}"
@@ -265,6 +268,26 @@ def training_log(rows: Sequence[dict], window: int = 10) -> Figure:
     axes[0].set_ylim(bottom=0)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def training_gap(rows: Sequence[dict], others: Sequence[dict]) -> Figure:
+    """How much larger the validation losses of a run are than those of another one, step by step.
+
+    Args:
+        rows: entries of its log.
+        others: entries of the other one's; steps that only one of them has are left out.
+    """
+    theirs = {row["step"]: row for row in others if row["kind"] == "validation"}
+    ours = [r for r in rows if r["kind"] == "validation" and r["step"] in theirs]
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    for tag, color in _VALIDATION.items():
+        gaps = [100 * (r["loss" + tag] / theirs[r["step"]]["loss" + tag] - 1) for r in ours]
+        steps = [r["step"] for r in ours]
+        axis.plot(steps, gaps, "o-", color=color, ms=3.5, label=f"quality {tag[1:]}")
+    axis.axhline(0, color=BLACK, lw=1)
+    axis.set(xlabel="step", ylabel="larger validation loss (%)")
+    axis.legend(frameon=False)
     return figure
 
 

@@ -90,7 +90,7 @@ def extra_bits(
     return figure
 
 
-def share_bars(values: dict[str, float], label: str, marked: str) -> Figure:
+def marked_bars(values: dict[str, float], label: str, marked: str) -> Figure:
     """A bar per part with its share of the sum; one of them stands out."""
     total = sum(values.values())
     shares = [100 * value / total for value in values.values()]
