@@ -159,9 +159,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(
         "bench", commands.bench, "time the parts of a codec, or of its training, on this machine",
-        "", "--size 768 512", "--recipe data/classroom.toml",
+        "", "--size 768 512", "--recipe data/nano.toml",
     )  # fmt: skip
-    sub.add_argument("--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"))
+    sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
     sub.add_argument("--repeats", type=int, default=5)
     sub.add_argument("--recipe", metavar="TOML", help="time training steps of this recipe instead")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")

@@ -28,8 +28,14 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 # Formats of Pillow that hold alpha, and 16-bit grey; others may drop them in silence.
-_ALPHA_FORMATS = {"PNG", "TIFF", "WEBP", "AVIF", "TGA", "JPEG2000", "DDS", "QOI", "SGI"}
+_ALPHA_FORMATS = {"PNG", "TIFF", "WEBP", "TGA", "JPEG2000", "DDS", "QOI", "SGI"}
+_WRITING = {  # without loss where the format can, and with little where it cannot
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+    "AVIF": {"quality": 100},
+}
 _SIXTEEN_BIT_FORMATS = {"PNG", "TIFF", "JPEG2000", "PPM"}
 _DEMO_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -66,10 +72,11 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             size = image.size
-            is_turned = image.getexif().get(_ORIENTATION, 1) >= 5
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            # Pillow gives the size of a TIFF as it is upright.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    except Exception:  # damaged files make Pillow raise nearly anything
         return None
-    return size[::-1] if is_turned else size
+    return size[::-1] if turned else size
 
 
 def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor | Picture) -> Picture:
@@ -103,7 +110,9 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor | Pictur
         raise ImageError(f"{path} is a folder, expected a picture") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is no picture that Pillow can read; convert it to PNG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything
         raise ImageError(f"picture {path} is damaged or too large: {error}") from None
 
 
@@ -272,7 +281,7 @@ def write_image(image: Image.Image, path: str | Path) -> None:
     info = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif")}
     buffer = io.BytesIO()
     try:
-        image.save(buffer, format=name, **info)
+        image.save(buffer, format=name, **info, **_WRITING.get(name, {}))
     except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
         raise ImageError(
             f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"

@@ -45,12 +45,12 @@ def test_more_bits_give_a_better_picture(key, crop, tmp_path):
     Image.fromarray(crop).save(tmp_path / "a.png")
     rows = measure_anchor(CODECS[key], tmp_path / "a.png")
     ends = rows[0], rows[-1]
-    assert ends[0]["bytes"] < ends[1]["bytes"] and ends[0]["psnr"] + 5 < ends[1]["psnr"]
+    assert ends[0]["bytes"] < ends[1]["bytes"] and ends[0]["psnr-rgb"] + 5 < ends[1]["psnr-rgb"]
     data = CODECS[key].encode(crop, CODECS[key].ladder[-1])
     assert rows[-1]["bytes"] == len(data)
     assert rows[-1]["bpp"] == pytest.approx(8 * len(data) / (96 * 112), abs=1e-6)
-    assert rows[-1]["psnr"] == pytest.approx(psnr(crop, decode_image(data)), abs=1e-6)
-    assert rows[-1]["ms_ssim"] is None  # too small for five scales
+    assert rows[-1]["psnr-rgb"] == pytest.approx(psnr(crop, decode_image(data)), abs=1e-6)
+    assert rows[-1]["ms-ssim-rgb"] is None  # too small for five scales
     assert Image.open(io.BytesIO(data)).format == CODECS[key].format
 
 

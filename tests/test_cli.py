@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.config import NANO
 from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.files import write_atomic
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.plots import training_gap
 from dictco_lib.training.log import read_log
@@ -98,6 +100,27 @@ def test_targets_and_quality_exclude_each_other(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["compress", "a.png", "a.dco", "--bpp", "0.5", "--quality", "50"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_picture_is_never_replaced_by_its_file(capsys, folder):
+    odd = folder / "one.jp2"
+    Image.open(folder / "one.png").save(odd)
+    before = odd.read_bytes()
+    status, _, err = run(capsys, "compress", odd, odd)
+    assert status == 1 and "is the picture itself" in err and odd.read_bytes() == before
+
+
+def test_only_files_are_replaced_and_links_stay(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_atomic(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="no regular file"):
+            write_atomic(special, b"new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe", "target"]
 
 
 def test_a_surprise_is_one_line_and_does_not_stop_a_folder(capsys, folder, tmp_path, monkeypatch):
@@ -245,6 +268,9 @@ def test_damaged_files_give_one_line_and_no_output(capsys, folder, tmp_path, dam
     [
         (("compress", "none.png", "x.dco"), "none.png does not exist"),
         (("compress", "a.png", "x.png"), "suffix .dco"),
+        (("plot", "curve.pdf", "published:vtm"), "suffix .png"),
+        (("bench", "--recipe", "a.toml", "--size", 64, 64), "--size would be ignored"),
+        (("evaluate", ".", "--out", "."), "is a folder"),
         (("decompress", "none.dco", "x.png"), "none.dco does not exist"),
         (("decompress", "none.dco", "x.psd"), "suffix '.psd'; use .png"),
         (("inspect", "none.dco"), "none.dco does not exist"),

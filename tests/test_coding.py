@@ -382,7 +382,7 @@ def test_plain_files_round_trip_for_fixed_rate_models(nano, fixed, photo):
 
 # CompressAI's own decoder reads past the end of these, and the last one ends the process.
 def test_hostile_plain_files_are_named(fixed, photo):
-    whole = unpack_plain(encode_plain(fixed, photo))
+    whole = unpack_plain(encode_plain(fixed, photo[:64, :64]))
     rng = np.random.default_rng(0)
     for n in range(60):
         bad = [b"", b"\xff" * 4 * n, b"\x0f\0\0\0" * n, rng.bytes(4 * n), rng.bytes(n)][n % 5]

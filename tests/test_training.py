@@ -271,6 +271,28 @@ def test_ms_ssim_can_be_trained_on(recipe):
     assert terms["loss"].item() == pytest.approx(0, abs=1e-6)
 
 
+def test_validation_pictures_too_small_for_ms_ssim_are_named_at_the_start(recipe, tmp_path, photo):
+    Image.fromarray(photo[:100]).save(tmp_path / "small.png")
+    recipe = replace(recipe, distortion="ms-ssim", crop=192, validation=(str(tmp_path),))
+    with pytest.raises(RecipeError, match="sides above 160"):
+        train(recipe, "cpu", progress=False)
+
+
+def test_a_process_may_train_on_the_cpu_after_a_gpu(recipe):
+    from accelerate.state import PartialState
+
+    Trainer(recipe, "cpu")
+    PartialState._shared_state["device"] = torch.device("cuda:0")  # as a run there leaves it
+    assert Trainer(recipe, "cpu").device.type == "cpu"
+
+
+def test_pictures_that_training_cannot_read_well_are_left_out(tmp_path, photo):
+    Image.fromarray(photo[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    twice = Photos((str(tmp_path), str(tmp_path)))
+    with pytest.raises(RecipeError, match="16-bit"):
+        random_crop(twice, 64, np.random.default_rng(0))
+
+
 def test_bf16_lowers_the_transforms_only(recipe):
     trainer = Trainer(replace(recipe, precision="bf16"), "cpu")
     seen = {}
@@ -448,6 +470,10 @@ def test_settings_on_the_command_line_replace_the_recipes(tmp_path):
         load_recipe(path, ["out=other"])
     with pytest.raises(ConfigError, match="unknown"):
         load_recipe(path, ["shape.layers=4"])
+    with pytest.raises(RecipeError, match="model = .*expected str"):
+        load_recipe(path, ["model.x=1"])
+    with pytest.raises(RecipeError, match="fill only 128 of the 160 channels"):
+        load_recipe(path, ["pca_start=true", "shape.M=160", "shape.groups=[160]"])
 
 
 def test_a_variant_is_trained_and_a_dense_start_may_go_on_sparse(recipe, tmp_path):

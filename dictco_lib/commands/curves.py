@@ -113,6 +113,8 @@ def plot(args: argparse.Namespace) -> None:
 
     metric = METRICS[args.metric]
     plots.use_style()
+    if Path(args.output).suffix.lower() != ".png":
+        raise OptionError(f"{args.output}: figures are PNG; give the name the suffix .png")
     logs = [spec for spec in args.files if spec.endswith(".jsonl")]
     if logs:
         if logs != args.files:

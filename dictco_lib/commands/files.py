@@ -29,7 +29,9 @@ def compress(args: argparse.Namespace) -> None:
     options = {"metadata": args.metadata, "fast": args.fast}
     wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
     jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() in SUFFIXES, ".dco")
-    for _, target in jobs:
+    for source, target in jobs:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise DictcoError(f"{target} is the picture itself; give the output another name")
         if target.suffix.lower() in SUFFIXES:
             raise DictcoError(f"{target} looks like a picture; give the output the suffix .dco")
         if target.suffix.lower() == PLAIN_SUFFIX:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model
+from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model, refuse
 from dictco_lib.errors import DictcoError, OptionError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def evaluate(args: argparse.Namespace) -> None:
         raise OptionError(
             "--gates is for estimates: such files would decode nowhere else; add --mode estimated"
         )
+    if args.out and Path(args.out).is_dir():
+        raise OptionError(f"--out {args.out} is a folder; give the name of a file in it")
     paths = rd.pictures_in(args.folder)
     with join_team(find_device(args.device)) as team:
         model = load(args.model or DEFAULT_MODEL, team.device)
@@ -110,9 +112,11 @@ def bench(args: argparse.Namespace) -> None:
     from dictco_lib.evaluation import timing
 
     if args.recipe:
+        refuse("a recipe says what is trained", model=args.model, size=args.size)
         return _bench_training(args)
+    size = args.size or (768, 512)
     print(f"{'what':34} {'seconds':>9}   medians of {args.repeats}")
-    for name, seconds in timing.bench(load_model(args), args.size, args.repeats).items():
+    for name, seconds in timing.bench(load_model(args), size, args.repeats).items():
         print(f"{name:34} {seconds:9.4f}")
     return None
 

@@ -84,7 +84,7 @@ class FrequencyTables(nn.Module):
             )
 
     def encode(self, symbols: np.ndarray, rows: np.ndarray) -> bytes:
-        """Code int32 symbols, each with the table of its row (uint8), both flat."""
+        """Code int32 symbols, each with the table of its row, both flat."""
         order, widths, counts = self._plan(rows)
         values = symbols[order]
         limits = widths[rows[order]]
@@ -336,6 +336,6 @@ def verified(
         raise BadChecksum(
             f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "
             f"{expected:#06x}; the decoder computed other scales than the encoder: decode with "
-            "the same checkpoint, in the default float64 coding mode"
+            "the same checkpoint; a file that was made fast, in float32, also needs its machine"
         )
     return symbols

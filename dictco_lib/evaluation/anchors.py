@@ -41,8 +41,8 @@ def measure_anchor(codec: Codec, path: Path) -> list[dict]:
                 "quality": quality,
                 "bytes": len(data),
                 "bpp": round(8 * len(data) / (pixels.shape[0] * pixels.shape[1]), _DIGITS),
-                "psnr": round(psnr(pixels, decoded), _DIGITS),
-                "ms_ssim": None if similarity is None else round(similarity, _DIGITS),
+                "psnr-rgb": round(psnr(pixels, decoded), _DIGITS),
+                "ms-ssim-rgb": None if similarity is None else round(similarity, _DIGITS),
             }
         )
     return rows
@@ -68,6 +68,8 @@ def anchors(
     """
     if workers < 1:
         raise DictcoError(f"{workers} workers cannot work; give 1 or more")
+    for path in paths:
+        read_picture(path)  # a damaged one is named before hours of work
     with _mapper(workers) as run:
         measured = run(_work, [(key, path) for key in keys for path in paths])
         for key in keys:
@@ -100,9 +102,9 @@ def _report(codec: Codec, groups: list[tuple[dict, ...]]) -> dict:
     def means(key: str) -> list[float]:
         return [round(float(np.mean([row[key] for row in group])), _DIGITS) for group in groups]
 
-    results = {"quality": list(codec.ladder), "bpp": means("bpp"), "psnr-rgb": means("psnr")}
-    if all(row["ms_ssim"] is not None for group in groups for row in group):
-        results["ms-ssim-rgb"] = means("ms_ssim")
+    results = {"quality": list(codec.ladder), "bpp": means("bpp"), "psnr-rgb": means("psnr-rgb")}
+    if all(row["ms-ssim-rgb"] is not None for group in groups for row in group):
+        results["ms-ssim-rgb"] = means("ms-ssim-rgb")
     return {
         "name": codec.name,
         "description": f"real files, {len(groups[0])} pictures, RGB PSNR of 8-bit pictures",

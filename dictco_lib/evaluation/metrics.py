@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from pytorch_msssim import ms_ssim as _ms_ssim
 
-#: The five scales of MS-SSIM with an 11-pixel window need sides larger than this.
-MS_SSIM_MIN_SIDE = 160
+from dictco_lib.config import MS_SSIM_MIN_SIDE
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -47,7 +47,7 @@ class DictionaryCodec(nn.Module):
 
     @classmethod
     def from_preset(cls, name: str) -> DictionaryCodec:
-        """Untrained model of a preset: ``dcae``, ``dictco``, ``classroom`` or ``nano``."""
+        """Untrained model of a preset, a name of ``config.PRESETS``."""
         return cls(preset(name))
 
     def forward(

@@ -54,12 +54,13 @@ class Photos:
 
     def read(self, i: int) -> np.ndarray | None:
         """Pixels of a picture, (H, W, 3) uint8; None if it is damaged, see ``damaged``."""
-        if self.items[i].name in self.damaged:
+        if self.items[i].name in self.damaged:  # listed twice, perhaps
+            self.useless.add(i)
             return None
         if i not in self._cache:
             try:
                 pixels = self._decode(i)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except Exception as error:  # damaged files make Pillow raise nearly anything
                 self.damaged[self.items[i].name] = str(error)
                 self.useless.add(i)
                 return None
@@ -75,7 +76,10 @@ class Photos:
         with open(item.path, "rb") as file:
             file.seek(item.offset)
             data = file.read(item.size)
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        image = Image.open(io.BytesIO(data))
+        if image.mode.startswith("I"):
+            raise ValueError("16-bit grey, which would lose its shades; convert it to 8 bits")
+        return np.asarray(image.convert("RGB"))
 
 
 def _index(source: Path) -> list[_Item]:
@@ -127,6 +131,7 @@ def random_crop(
         return crop[:, ::-1] if rng.random() < 0.5 else crop
     raise RecipeError(
         f"every picture of the training data is damaged or smaller than {size} pixels"
+        + "".join(f"; {name}: {reason}" for name, reason in list(photos.damaged.items())[:1])
     )
 
 

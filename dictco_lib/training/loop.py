@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from dictco_lib.config import MS_SSIM_MIN_SIDE
+from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.training.data import Photos, to_tensor
 from dictco_lib.training.recipe import Recipe
@@ -54,6 +56,10 @@ def train(
     is_main = trainer.accelerator.is_main_process
     trainer.out.mkdir(parents=True, exist_ok=True)
     crops = validation_crops(recipe.validation)
+    if recipe.distortion == "ms-ssim" and any(min(c.shape[2:]) <= MS_SSIM_MIN_SIDE for c in crops):
+        raise RecipeError(
+            f"MS-SSIM needs validation pictures with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
+        )
     journal = Journal(trainer, is_resumed, listener) if is_main else None
     bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not (progress and is_main))
     if journal and listener:
@@ -142,7 +148,7 @@ class Journal:
         self.path = trainer.out / "log.jsonl"
         _trim_log(self.path, trainer.step if is_resumed else 0)
         folder = str(trainer.out / "tensorboard")
-        self.writer = SummaryWriter(folder, purge_step=trainer.step)
+        self.writer = SummaryWriter(folder, purge_step=trainer.step + 1)
 
     def write(self, kind: str, values: dict[str, float]) -> None:
         """Add an entry."""

@@ -133,6 +133,11 @@ class Recipe:
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
             self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
+            filled = 3
+            for width in (*config.widths, config.M):
+                filled = min(4 * filled, width)
+            advice = f"it can fill only {filled} of the {config.M} channels of y"
+            self._check(filled == config.M, "pca_start", advice)
         if self.schedule == "multistep":
             self._check(bool(self.milestones), "milestones", "multistep needs some")
         if self.routing == "aux":
@@ -218,7 +223,8 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         for key, value in _parse(change, f"the setting {change!r}").items():
             if isinstance(value, dict):
-                value = values.get(key, {}) | value
+                old = values.get(key)
+                value = (old if isinstance(old, dict) else {}) | value
             values[key] = value
     known = {f.name for f in fields(Recipe)}
     if unknown := sorted(set(values) - known):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
@@ -46,6 +47,7 @@ class Trainer:
         self.recipe = recipe
         # Without a GPU, processes form a group only if they are told to do without.
         is_cpu = device == "cpu" or not torch.accelerator.is_available()
+        _forget_other_device(is_cpu)
         self.accelerator = Accelerator(cpu=is_cpu, mixed_precision="no")
         self.device = self.accelerator.device
         self.out = Path(recipe.out)
@@ -244,8 +246,8 @@ class Trainer:
             x = pictures[i].to(self.device)
             for q in qualities:
                 lmbda = r.lmbda if q is None else trade_off(config, q, r.distortion)
-                distortion = r.distortion if min(x.shape[2:]) > 160 else "mse"
-                terms = rate_distortion(self.ema(x, q), x, torch.tensor([lmbda]).to(x), distortion)
+                price = torch.tensor([lmbda]).to(x)
+                terms = rate_distortion(self.ema(x, q), x, price, r.distortion)
                 rows.append((i, q, {k: v.item() for k, v in terms.items()}))
         if self.share.processes > 1:
             rows = sorted(gather_object(rows), key=lambda row: row[0])
@@ -269,6 +271,7 @@ class Trainer:
             "seconds": self.seconds,
             "best": self.best,
             "window": self.window,
+            "clock": dict(self.clock.seconds),
             "recipe": self.recipe.to_dict(),
             "load": self.load,
             "model": self.model.state_dict(),
@@ -307,6 +310,7 @@ class Trainer:
             self.load = state["load"].to(self.device)
             self.step, self.seconds = state["step"], state["seconds"]
             self.best, self.window = state["best"], state["window"]
+            self.clock.seconds.update(state.get("clock", {}))
         except RecipeError:
             raise
         except Exception as error:  # a damaged pickle raises nearly anything
@@ -324,6 +328,13 @@ class Trainer:
             group["lr"] = lr  # the recipe's: it may have been lowered
             if peak_lr is not None:
                 group["peak_lr"] = peak_lr
+
+
+def _forget_other_device(is_cpu: bool) -> None:
+    """Let a process train on one kind of device after the other; accelerate keeps the first."""
+    device = PartialState._shared_state.get("device")
+    if device is not None and (device.type == "cpu") != is_cpu:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:
