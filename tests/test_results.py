@@ -1,0 +1,129 @@
+"""What README and card say in numbers is what the reports of the shipped weights hold.
+
+``pytest tests/test_results.py --regenerate`` writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import takewhile
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from dictco_lib.checkpoints import fingerprint, load
+from dictco_lib.evaluation.bdrate import Comparison, compare, compare_per_image
+from dictco_lib.evaluation.curves import load_curve, load_per_image
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "data"
+ANCHORS = {
+    "JPEG 4:2:0": "kodak_jpeg_420",
+    "JPEG 2000": "kodak_jpeg2000",
+    "JPEG XL": "kodak_jxl",
+    "WebP": "kodak_webp",
+    "HEIC (PSNR-tuned)": "kodak_heic_444_psnr",
+    "AVIF (PSNR-tuned)": "kodak_avif_444_psnr",
+}
+QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM |"
+AGAINST = "| against | BD-rate | range | by MS-SSIM |"
+TWINS = "| pictures | BD-rate of the mean curves | mean of the pictures | from | to |"
+BY_QUALITY = "| quality | bpp of the twin | PSNR (dB) |"
+
+
+def report(name: str) -> Path:
+    return DATA / f"{name}.json"
+
+
+def against(anchor: str, test: str, metric: str = "PSNR") -> Comparison:
+    return compare(load_curve(report(anchor), metric), load_curve(report(test), metric))
+
+
+def by_image(pictures: str) -> list[float]:
+    reports = [load_per_image(report(f"{name}_{pictures}")) for name in PAIR]
+    found, failed = compare_per_image(*reports)
+    assert len(found) == 24 and not failed
+    return [result.rate for result in found.values()]
+
+
+PAIR = ("classroom_twin", "classroom")
+
+
+def qualities(name: str, keys: tuple[str, ...]) -> list[str]:
+    results = json.loads(report(f"{name}_kodak").read_text())["results"]
+    forms = {"quality": "{:g}", "bpp": "{:.3f}", "psnr-rgb": "{:.2f}", "ms-ssim-rgb": "{:.4f}"}
+    rows = zip(*(map(forms[key].format, results[key]) for key in keys), strict=True)
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def gains() -> list[str]:
+    rows = []
+    for label, anchor in ANCHORS.items():
+        found = against(anchor, "classroom_kodak")
+        ssim = against(anchor, "classroom_kodak", "MS-SSIM").rate
+        span = f"{found.low:.1f}–{found.high:.1f} dB"
+        rows.append(f"| {label} | {found.rate:+.1f} % | {span} | {ssim:+.1f} % |")
+    return rows
+
+
+def twins() -> list[str]:
+    rows = []
+    for label, pictures in {"Kodak, 24": "kodak", "validation, 24": "validation"}.items():
+        curve = against(f"classroom_twin_{pictures}", f"classroom_{pictures}").rate
+        rates = by_image(pictures)
+        error = stdev(rates) / len(rates) ** 0.5
+        rows.append(
+            f"| {label} | {curve:+.2f} % | {mean(rates):+.2f} % ± {error:.2f} "
+            f"| {min(rates):+.2f} % | {max(rates):+.2f} % |"
+        )
+    return rows
+
+
+TABLES = {
+    QUALITIES: lambda: qualities("classroom", ("quality", "bpp", "psnr-rgb", "ms-ssim-rgb")),
+    BY_QUALITY: lambda: qualities("classroom_twin", ("quality", "bpp", "psnr-rgb")),
+    AGAINST: gains,
+    TWINS: twins,
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "head"),
+    [
+        *(("README.md", head) for head in (QUALITIES, AGAINST)),
+        *(("data/classroom.md", head) for head in TABLES),
+    ],
+)
+def test_tables_are_those_of_the_reports(document, head, request):
+    path, rows = ROOT / document, TABLES[head]()
+    lines = path.read_text().splitlines()
+    first = lines.index(head) + 2  # below it, the line of dashes
+    kept = list(takewhile(lambda line: line.startswith("|"), lines[first:]))
+    if request.config.getoption("--regenerate"):
+        lines[first : first + len(kept)] = rows
+        path.write_text("\n".join(lines) + "\n")
+    else:
+        assert kept == rows
+
+
+def test_sentences_say_what_the_reports_hold():
+    rates = by_image("kodak")
+    mixture = against("classroom_twin_kodak", "classroom_kodak")
+    twin = against("kodak_jpeg_420", "classroom_twin_kodak")
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert (
+        f"the mixture is at {mixture.rate:+.1f} % (by image {min(rates):+.1f} to "
+        f"{max(rates):+.1f} %), and the twin at {twin.rate:.1f} % against JPEG 4:2:0"
+    ) in readme
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_reports_and_card_are_of_the_weights_that_ship(name):
+    mark = fingerprint(load(name)).hex()
+    for pictures in ("kodak", "validation"):
+        setup = json.loads(report(f"{name}_{pictures}").read_text())["setup"]
+        assert (setup["fingerprint"], setup["mode"]) == (mark, "real")
+    checksum = hashlib.sha256((DATA / f"{name}.safetensors").read_bytes()).hexdigest()
+    assert checksum in (DATA / "classroom.md").read_text()
