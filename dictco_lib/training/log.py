@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from dictco_lib.errors import DictcoError
@@ -30,7 +29,7 @@ def read_log(*paths: str | Path) -> list[dict]:
     return rows
 
 
-def _entries(path: Path) -> Sequence[dict]:
+def _entries(path: Path) -> list[dict]:
     if not path.is_file():
         raise DictcoError(f"{path} is no file; give a log.jsonl that `dictco train` wrote")
     rows = []

@@ -45,9 +45,11 @@ def read_page(path: Path, *, execute: bool) -> Page:
     if execute:
         start = time.perf_counter()
         resources = {"metadata": {"path": str(path.parent)}}
+        quiet = ["--log-level=40"]  # errors only, amid the seconds that are printed
         NotebookClient(
-            notebook, timeout=300, resources=resources, store_widget_state=False
-        ).execute()
+            notebook, timeout=300, resources=resources, store_widget_state=False,
+            extra_arguments=quiet,
+        ).execute()  # fmt: skip
         seconds = time.perf_counter() - start
     for_reading(notebook)
     title = heading.removeprefix("# ")
