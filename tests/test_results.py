@@ -27,6 +27,7 @@ ANCHORS = {
     "HEIC (PSNR-tuned)": "kodak_heic_444_psnr",
     "AVIF (PSNR-tuned)": "kodak_avif_444_psnr",
 }
+PAIR = ("classroom_twin", "classroom")  # anchor and test
 QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM |"
 AGAINST = "| against | BD-rate | range | by MS-SSIM |"
 TWINS = "| pictures | BD-rate of the mean curves | mean of the pictures | from | to |"
@@ -46,9 +47,6 @@ def by_image(pictures: str) -> list[float]:
     found, failed = compare_per_image(*reports)
     assert len(found) == 24 and not failed
     return [result.rate for result in found.values()]
-
-
-PAIR = ("classroom_twin", "classroom")
 
 
 def qualities(name: str, keys: tuple[str, ...]) -> list[str]:
