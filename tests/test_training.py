@@ -472,8 +472,12 @@ def test_settings_on_the_command_line_replace_the_recipes(tmp_path):
         load_recipe(path, ["shape.layers=4"])
     with pytest.raises(RecipeError, match="model = .*expected str"):
         load_recipe(path, ["model.x=1"])
+
+
+def test_a_start_that_cannot_fill_the_latent_is_named(recipe):
+    wide = replace(recipe, start=None, pca_start=True, shape={"M": 160, "groups": [160]})
     with pytest.raises(RecipeError, match="fill only 128 of the 160 channels"):
-        load_recipe(path, ["pca_start=true", "shape.M=160", "shape.groups=[160]"])
+        Trainer(wide, "cpu")
 
 
 def test_a_variant_is_trained_and_a_dense_start_may_go_on_sparse(recipe, tmp_path):

@@ -133,11 +133,6 @@ class Recipe:
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
             self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
-            filled = 3
-            for width in (*config.widths, config.M):
-                filled = min(4 * filled, width)
-            advice = f"it can fill only {filled} of the {config.M} channels of y"
-            self._check(filled == config.M, "pca_start", advice)
         if self.schedule == "multistep":
             self._check(bool(self.milestones), "milestones", "multistep needs some")
         if self.routing == "aux":

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.errors import RecipeError
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.residual import Bottleneck, Downsample, Upsample
 from dictco_lib.models import DictionaryCodec
@@ -23,6 +24,9 @@ def pca_start(model: DictionaryCodec, x: Tensor) -> None:
     Args:
         model: a model without BatchNorm, changed in place.
         x: training crops, shape (B, 3, H, W), sides multiples of 16; a few hundred.
+
+    Raises:
+        RecipeError: if the model's widths leave channels of ``y`` without a component.
     """
     for module in model.modules():
         if isinstance(module, Bottleneck):
@@ -38,6 +42,11 @@ def pca_start(model: DictionaryCodec, x: Tensor) -> None:
     core = x - mean[:, None, None]
     for conv, conv_t in zip(down, reversed(up), strict=True):
         core = _fit_level(conv, conv_t, core)
+    if core.shape[1] < model.config.M:
+        raise RecipeError(
+            f"pca_start can fill only {core.shape[1]} of the {model.config.M} channels of y, as no "
+            "width holds the components of more; widen the model or remove pca_start"
+        )
     k = min(4 * x.shape[1], down[0].out_channels)
     down[0].bias[:k] = -torch.einsum("ocij,c->o", down[0].weight[:k], mean)
     up[-1].bias.copy_(mean)
