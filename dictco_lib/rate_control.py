@@ -163,7 +163,7 @@ class _Search:
         original = self.latent.picture
         width, height = original.size
         x_hat = synthesise(self.model, y_hat, self.latent.boxes)[:, :height, :width]
-        return psnr(eight_bit(original), eight_bit(replace(original, pixels=x_hat)))
+        return psnr(eight_bit(original), eight_bit(replace(original, samples=x_hat)))
 
     def _between(self, below: int | None, above: int | None) -> int:
         """Where to look next: an end, or where a straight line meets the window's middle."""

@@ -110,7 +110,7 @@ def estimated_rows(
     return [
         _size(picture)
         | {"bpp": bits[i] / pixels}
-        | _distortion(picture, replace(picture, pixels=x_hat[i].clamp(0, 1)))
+        | _distortion(picture, replace(picture, samples=x_hat[i].clamp(0, 1)))
         | {"forward_s": seconds}
         | _routing(out["routing"], i)
         for i, picture in enumerate(pictures)

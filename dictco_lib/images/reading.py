@@ -1,11 +1,8 @@
-"""Pictures <-> tensors: what a user's file means, and how it comes back. Knows no model."""
+"""Files, images and arrays to pictures: what a user hands in, and what it means."""
 
 from __future__ import annotations
 
 import importlib.resources
-import io
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 from torch import Tensor
 
-from dictco_lib.errors import BadHeader, ImageError
-from dictco_lib.files import atomic_path
+from dictco_lib.errors import ImageError
+from dictco_lib.images.picture import Picture
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif", ".avif"}
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -29,36 +25,7 @@ _TURNS = {
     8: Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-# Formats of Pillow that hold alpha, and 16-bit grey; others may drop them in silence.
-_ALPHA_FORMATS = {"PNG", "TIFF", "WEBP", "TGA", "JPEG2000", "DDS", "QOI", "SGI"}
-_WRITING = {  # without loss where the format can, and with little where it cannot
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},
-    "AVIF": {"quality": 100},
-}
-_SIXTEEN_BIT_FORMATS = {"PNG", "TIFF", "JPEG2000", "PPM"}
 _DEMO_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
-
-
-@dataclass
-class Picture:
-    """A picture ready for coding.
-
-    ``pixels`` is a float32 tensor (3, H, W) in [0, 1]; ``alpha`` is (H, W) uint8 or None.
-    """
-
-    pixels: Tensor
-    is_grey: bool = False
-    is_sixteen_bit: bool = False
-    alpha: np.ndarray | None = None
-    profile: bytes | None = None
-    exif: bytes | None = None
-    is_exif_damaged: bool = False
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.pixels.shape[2], self.pixels.shape[1]
 
 
 def demo_photos() -> dict[str, Path]:
@@ -162,8 +129,7 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
         alpha = np.array(upright.getchannel("A"))
         alpha = None if (alpha == 255).all() else alpha
     is_grey = upright.mode in ("L", "LA", "1")
-    pixels = np.array(upright.convert("RGB"), dtype=np.float32) / 255
-    return Picture(torch.from_numpy(pixels).permute(2, 0, 1), is_grey, alpha=alpha, **kept)
+    return Picture(np.array(upright.convert("RGB")), is_grey, alpha=alpha, **kept)
 
 
 def _refuse_losses(image: Image.Image, name: str) -> None:
@@ -219,123 +185,4 @@ def _from_sixteen_bit(image: Image.Image, name: str, kept: dict) -> Picture:
         raise ImageError(
             f"{name} has integer values {values.min():.0f} to {values.max():.0f}, expected 16 bits"
         )
-    grey = torch.from_numpy((values / 65535).astype(np.float32))
-    return Picture(grey.expand(3, -1, -1), is_grey=True, is_sixteen_bit=True, **kept)
-
-
-def to_pil(picture: Picture) -> Image.Image:
-    """The picture as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
-    x = picture.pixels.clamp(0, 1)
-    if picture.is_sixteen_bit:
-        grey = (x.double().mean(0) * 65535).round().numpy().astype(np.uint16)
-        image = Image.fromarray(grey)
-    elif picture.is_grey:
-        image = Image.fromarray((x.mean(0) * 255).round().byte().numpy())
-    else:
-        image = Image.fromarray(to_uint8(x))
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
-    if picture.profile:
-        image.info["icc_profile"] = picture.profile
-    if picture.exif:
-        image.info["exif"] = picture.exif
-    return image
-
-
-def eight_bit(picture: Picture) -> np.ndarray:
-    """The colours of a picture as they are shown, (H, W, 3) uint8; grey has three equal ones."""
-    x = picture.pixels.clamp(0, 1)
-    return to_uint8(x.mean(0).expand_as(x) if picture.is_grey else x)
-
-
-def to_uint8(x: Tensor) -> np.ndarray:
-    """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
-    return (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-
-
-def output_format(path: str | Path) -> str:
-    """Pillow's name of the format that a path's suffix stands for.
-
-    Raises:
-        ImageError: if Pillow cannot write it.
-    """
-    suffix = Path(path).suffix.lower()
-    name = Image.registered_extensions().get(suffix)
-    if name not in Image.SAVE:
-        raise ImageError(f"pictures cannot be written with the suffix {suffix!r}; use .png")
-    return name
-
-
-def write_image(image: Image.Image, path: str | Path) -> None:
-    """Save a picture in the format of its suffix, all or nothing.
-
-    Raises:
-        ImageError: if the format cannot be written, or would lose alpha or 16 bits.
-    """
-    path = Path(path)
-    name = output_format(path)
-    if "A" in image.getbands() and name not in _ALPHA_FORMATS:
-        raise ImageError(f"{path.suffix} files cannot keep the picture's alpha; use .png")
-    if image.mode.startswith("I") and name not in _SIXTEEN_BIT_FORMATS:
-        raise ImageError(f"{path.suffix} files cannot keep the picture's 16 bits; use .png")
-    info = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif")}
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, format=name, **info, **_WRITING.get(name, {}))
-    except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
-        raise ImageError(
-            f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
-        ) from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
-
-
-def inflate(data: bytes, limit: int, what: str) -> bytes:
-    """Undo ``zlib.compress``, without ever making more than ``limit`` bytes.
-
-    Raises:
-        BadHeader: if the data is damaged or cut, or inflates to more.
-    """
-    engine = zlib.decompressobj()
-    try:
-        inflated = engine.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise BadHeader(f"{what} cannot be inflated ({error}); get the file again") from None
-    if len(inflated) > limit:
-        raise BadHeader(f"{what} inflates to over {limit} bytes; get the file again")
-    if not engine.eof:
-        raise BadHeader(f"{what} ends early; get the file again")
-    return inflated
-
-
-def pack_plane(plane: np.ndarray) -> bytes:
-    """A (H, W) uint8 plane without loss: differences along the rows, deflated."""
-    # Differences halve the bytes of soft edges, and cost nothing for hard ones.
-    return zlib.compress(np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes(), 9)
-
-
-def unpack_plane(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The way back; ``size`` is the (width, height) that must come out.
-
-    Raises:
-        BadHeader: if anything else comes out.
-    """
-    if data.startswith(b"\x89PNG"):  # how the first files held it
-        return _unpack_png_plane(data, size)
-    width, height = size
-    flat = inflate(data, width * height, "alpha")
-    if len(flat) != width * height:
-        raise BadHeader(f"alpha has {len(flat)} bytes, expected {width * height}; get it again")
-    steps = np.frombuffer(flat, np.uint8).reshape(height, width)
-    return np.cumsum(steps, axis=1, dtype=np.uint8)
-
-
-def _unpack_png_plane(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.size == size and image.mode == "L":
-                return np.array(image)
-            problem: object = f"{image.size} {image.mode} instead of {size} L"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        problem = error
-    raise BadHeader(f"alpha cannot be read ({problem}); get the file again")
+    return Picture(values.astype(np.uint16), is_grey=True, is_sixteen_bit=True, **kept)

@@ -1,0 +1,23 @@
+"""Pictures <-> arrays: what a user's file means, and how it comes back. Knows no model."""
+
+from dictco_lib.images.formats import SUFFIXES
+from dictco_lib.images.picture import Picture, eight_bit, to_pil, to_uint8
+from dictco_lib.images.planes import inflate, pack_plane, unpack_plane
+from dictco_lib.images.reading import demo_photos, picture_size, read_picture
+from dictco_lib.images.writing import output_format, write_image
+
+__all__ = [
+    "SUFFIXES",
+    "Picture",
+    "demo_photos",
+    "eight_bit",
+    "inflate",
+    "output_format",
+    "pack_plane",
+    "picture_size",
+    "read_picture",
+    "to_pil",
+    "to_uint8",
+    "unpack_plane",
+    "write_image",
+]
