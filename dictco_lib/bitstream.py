@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Protocol
 
 from dictco_lib.errors import (
     BadChecksum,
@@ -35,6 +38,14 @@ MAX_PIXELS = 2**28
 MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
 _GET_AGAIN = "get the file again"
+
+
+class Sliceable(Protocol):
+    """Bytes, or what gives them piece by piece: ``len(x)`` and ``x[start:stop]``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> bytes: ...
 
 
 class ChunkType(IntEnum):
@@ -135,20 +146,42 @@ def pack(container: Container) -> bytes:
     return b"".join([header, crc, *(chunk.data for chunk in container.chunks)])
 
 
-def unpack(data: bytes, *, partial: bool = False) -> Container:
+def unpack(
+    data: Sliceable,
+    *,
+    partial: bool = False,
+    tiles: Callable[[Container], Collection[int]] | None = None,
+) -> Container:
     """Read a .dco file, checking every bound before anything is allocated.
 
     Args:
-        data: the file.
+        data: the file: bytes, or what gives them piece by piece.
         partial: accept a file that ends early, and leave out what is not complete.
+        tiles: tells from the header which tiles are wanted; all if left out. Chunks of other
+            tiles are neither read nor checked: they come out empty.
 
     Raises:
         BadMagic, BadVersion, BadHeader, BadChecksum, Truncated: as their names say.
     """
     reader = _Reader(data)
-    if not data or data[: len(MAGIC)] != MAGIC[: len(data)]:
+    container, table = _read_header(reader)
+    wanted = None if tiles is None else frozenset(tiles(container))
+    container.chunks = _read_chunks(reader, table, partial, wanted)
+    container.spans = reader.spans
+    return container
+
+
+def unpack_header(data: Sliceable) -> Container:
+    """Like :func:`unpack`, but without chunks: what comes behind the header is not looked at."""
+    return _read_header(_Reader(data))[0]
+
+
+def _read_header(reader: _Reader) -> tuple[Container, list[tuple[int, int, int]]]:
+    """The header, and per chunk its type, length and CRC32."""
+    magic = reader.data[: len(MAGIC)]
+    if not magic or magic != MAGIC[: len(magic)]:
         raise BadMagic(
-            f"the file begins with {data[:4]!r}, a .dco file with {MAGIC!r}; "
+            f"the file begins with {magic!r}, a .dco file with {MAGIC!r}; "
             "give a file made by `dictco compress`"
         )
     reader.take(len(MAGIC), "magic")
@@ -168,22 +201,19 @@ def unpack(data: bytes, *, partial: bool = False) -> Container:
     for i in range(count):
         kind, length = reader.byte(f"row {i} type"), reader.varint(f"row {i} length")
         table.append((kind, length, reader.crc(f"row {i} CRC32")))
-    crc = zlib.crc32(data[: reader.at])
+    crc = zlib.crc32(reader.data[: reader.at])
     if reader.crc("header CRC32") != crc:
         raise BadChecksum(f"the header does not match its checksum; {_GET_AGAIN}")
-    header_bytes = reader.at
-    chunks = _read_chunks(reader, table, partial)
-    return Container(
+    container = Container(
         fingerprint=fingerprint,
         width=width,
         height=height,
         quality=None if quality == FIXED_RATE else quality / 100,
         flags=flags,
         tile=tile,
-        chunks=chunks,
-        header_bytes=header_bytes,
-        spans=reader.spans,
+        header_bytes=reader.at,
     )
+    return container, table
 
 
 def _check_header(width: int, height: int, quality: int, flags: int, count: int) -> None:
@@ -203,7 +233,9 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
         )
 
 
-def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
+def _read_chunks(
+    reader: _Reader, table: list, partial: bool, wanted: frozenset[int] | None
+) -> list[Chunk]:
     needed = sum(length for _, length, _ in table)
     left = len(reader.data) - reader.at
     if left < needed and not partial:
@@ -214,11 +246,18 @@ def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
     if left > needed:
         raise BitstreamError(f"{left - needed} bytes follow the last chunk; {_GET_AGAIN}")
     chunks = []
+    seen: Counter[int] = Counter()
     for kind, length, crc in table:
         if len(reader.data) - reader.at < length:
             break
         if kind < ChunkType.SLICE and kind not in set(ChunkType):
             raise BadHeader(f"unknown chunk type {kind}; update dictco_lib")
+        number, seen[kind] = seen[kind], seen[kind] + 1
+        is_of_tile = kind in (ChunkType.Z, ChunkType.GUARD) or kind >= ChunkType.SLICE
+        if wanted is not None and is_of_tile and number not in wanted:
+            reader.at += length
+            chunks.append(Chunk(kind, b""))
+            continue
         chunk = Chunk(kind, reader.take(length, chunk_label(kind)))
         if zlib.crc32(chunk.data) != crc:
             raise BadChecksum(f"chunk {chunk.label!r} does not match its checksum; {_GET_AGAIN}")
@@ -277,7 +316,7 @@ def _varint(value: int) -> bytes:
 class _Reader:
     """Walks through a file, and notes what it was told it reads."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Sliceable) -> None:
         self.data = data
         self.at = 0
         self.spans: list[Span] = []

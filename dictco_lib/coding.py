@@ -1,44 +1,50 @@
-"""Image <-> file: pad, tile, code, pack; and the way back."""
+"""Image <-> file: cut in tiles, code, pack; and the way back.
+
+Pictures are worked on tile by tile, between their 8-bit samples and the bytes of the file: what
+grows with the picture is those two and, where several qualities are tried, its latent.
+"""
 
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from dictco_lib.arguments import check_codec, file_bytes, number, whole_number, window_of
 from dictco_lib.bitstream import (
     MAX_PIXELS,
     MAX_SIDE,
     Chunk,
-    ChunkType,
     Container,
     Flag,
     pack,
     unpack,
+    unpack_header,
 )
 from dictco_lib.checkpoints import fingerprint
-from dictco_lib.entropy.guard import pack_guard, unpack_guard
+from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
 from dictco_lib.entropy.slices import SliceCoder
 from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
-from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
-from dictco_lib.images import Picture, inflate, pack_plane, read_picture, to_pil, unpack_plane
-from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
+from dictco_lib.errors import BadHeader, ImageError, QualityError, WrongModel
+from dictco_lib.images import Picture, read_picture, to_pil
+from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import (
-    LATENT_STRIDE,
     TILE,
     Box,
     analyse,
+    cut,
+    inside,
+    latent_shape,
     synthesise,
     tile_boxes,
     tile_side,
+    tiles_of,
 )
-
-MAX_METADATA = 2**24
 
 
 @dataclass(frozen=True)
@@ -63,19 +69,28 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Latent:
-    """A picture after the analysis transform: all of a file that no quality changes.
+class Tiled:
+    """A picture to encode, cut in tiles.
 
-    ``y`` holds one latent (1, M, h, w) per box, together about 3 bytes per pixel for the model
-    that ships; ``extra`` the chunks beside the latent, ``seconds`` what the transform took.
+    ``shape`` is that of its latent, in which ``boxes`` are; ``extra`` are the chunks beside it.
     """
 
     picture: Picture
     shape: tuple[int, int]
     tile: int
     boxes: list[Box]
-    y: list[Tensor]
     extra: list[Chunk]
+
+
+@dataclass(frozen=True)
+class Latent(Tiled):
+    """A picture after the analysis transform: all of a file that no quality changes.
+
+    ``y`` holds one latent (1, M, h, w) per box, together about 3 bytes per pixel for the model
+    that ships; ``seconds`` is what the transform took.
+    """
+
+    y: list[Tensor]
     seconds: float
 
 
@@ -101,108 +116,200 @@ def encode(
         tile: side of a tile in latent samples, a multiple of 4.
 
     Raises:
-        ImageError, QualityError, NotUpdatedError: as their names say.
+        ImageError, QualityError, NotUpdatedError: as their names say; OptionError for another
+            argument that is wrong.
     """
+    check_codec(model)
     if quality is None and model.config.is_variable_rate:
         quality = 50.0
-    _level(model, quality)  # a wrong quality is named before the work begins
-    return code_latent(model, to_latent(model, image, metadata, tile), quality, fast)[0]
+    quality, level = _rate(model, quality)  # a wrong quality is named before the work begins
+    tiled = _tiled(model, image, metadata, tile)
+    seconds = {"network": 0.0, "entropy coding": 0.0}
+    streams: list[LatentStreams] = []
+    for box in tiled.boxes:
+        with _adding(seconds, "network"):
+            y = _analyse(model, tiled.picture, box)
+        with _adding(seconds, "entropy coding"):
+            streams += model.latent_codec.compress(y, level, _precision(fast))
+    return _file(model, tiled, streams, quality, fast, seconds)
 
 
 @torch.no_grad()
 def to_latent(
     model: DictionaryCodec, image: object, metadata: bool = False, tile: int = TILE
 ) -> Latent:
-    """The first half of :func:`encode`, with its arguments: read, pad, analyse."""
+    """The first half of :func:`encode`, with its arguments: read, cut in tiles, analyse."""
+    check_codec(model)
+    tiled = _tiled(model, image, metadata, tile)
+    start = time.perf_counter()
+    y = [_analyse(model, tiled.picture, box) for box in tiled.boxes]
+    return Latent(**vars(tiled), y=y, seconds=time.perf_counter() - start)
+
+
+@torch.no_grad()
+def code_latent(
+    model: DictionaryCodec,
+    latent: Latent,
+    quality: float | None,
+    fast: bool = False,
+    *,
+    keep: bool = True,
+) -> tuple[Encoded, Tensor | None]:
+    """The second half of :func:`encode`: one pass of the entropy model, and the file.
+
+    Returns:
+        The file, and the y_hat that a decoder will have, shape (1, M, H, W), or None if it is
+        not to be kept: it takes as much memory as the latent.
+    """
+    seconds = {"network": latent.seconds, "entropy coding": 0.0}
+    quality, level = _rate(model, quality)
+    y_hat = torch.empty(1, model.config.M, *latent.shape) if keep else None
+    streams: list[LatentStreams] = []
+    with _adding(seconds, "entropy coding"):
+        for y, box in zip(latent.y, latent.boxes, strict=True):
+            more, part = model.latent_codec.compress_with_latent(y, level, _precision(fast))
+            streams += more
+            if keep:
+                y_hat[inside(box)] = part
+    return _file(model, latent, streams, quality, fast, seconds), y_hat
+
+
+def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> Tiled:
     model.check_eval()
+    tile = whole_number(tile, "tile")
     picture = read_picture(image)
     if picture.size[0] * picture.size[1] > MAX_PIXELS or max(picture.size) > MAX_SIDE:
         raise ImageError(
             f"the picture has {picture.size[0]}x{picture.size[1]} pixels, a .dco file holds sides "
             f"up to {MAX_SIDE} and {MAX_PIXELS} pixels; cut it"
         )
-    extra = _extra_chunks(picture, metadata)
-    start = time.perf_counter()
-    x = pad_to_stride(picture.pixels[None])
-    shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
+    shape = latent_shape(picture.size)
     tile = tile_side(shape, tile)
-    boxes = tile_boxes(shape, tile)
-    y = [analyse(model, x, box) for box in boxes]
-    if y[0].is_cuda:  # the calls returned before the work was done
-        torch.cuda.synchronize(y[0].device)
-    seconds = time.perf_counter() - start
-    return Latent(picture, shape, tile, boxes, y, extra, seconds)
+    return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra_chunks(picture, metadata))
 
 
-@torch.no_grad()
-def code_latent(
-    model: DictionaryCodec, latent: Latent, quality: float | None, fast: bool = False
-) -> tuple[Encoded, Tensor]:
-    """The second half of :func:`encode`: one pass of the entropy model, and the file.
+def _analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
+    y = analyse(model, picture, box)
+    if y.is_cuda:  # the call returned before the work was done
+        torch.cuda.synchronize(y.device)
+    return y
 
-    Returns:
-        The file, and the y_hat that a decoder will have, shape (1, M, H, W).
-    """
-    start = time.perf_counter()
-    if quality is not None:
-        quality = round(float(quality), 2)  # the file holds hundredths
-    level = _level(model, quality)
-    dtype = torch.float32 if fast else torch.float64
-    y_hat = torch.empty(1, model.config.M, *latent.shape)
-    streams = []
-    for y, box in zip(latent.y, latent.boxes, strict=True):
-        part, y_hat[_inside(box)] = model.latent_codec.compress_with_latent(y, level, dtype)
-        streams += part
-    width, height = latent.picture.size
+
+def _file(
+    model: DictionaryCodec,
+    tiled: Tiled,
+    streams: list[LatentStreams],
+    quality: float | None,
+    fast: bool,
+    seconds: dict[str, float],
+) -> Encoded:
+    width, height = tiled.picture.size
     container = Container(
         fingerprint=fingerprint(model),
         width=width,
         height=height,
         quality=quality,
-        flags=_flags(latent.picture, fast),
-        tile=latent.tile,
-        chunks=_latent_chunks(streams) + latent.extra,
+        flags=flags_of(tiled.picture, fast),
+        tile=tiled.tile,
+        chunks=latent_chunks(streams) + tiled.extra,
     )
     data = pack(container)
     bits: dict[str, int] = {"header": 0}
     for chunk in container.chunks:
         bits[chunk.label] = bits.get(chunk.label, 0) + 8 * len(chunk.data)
     bits["header"] = 8 * len(data) - sum(bits.values())
-    seconds = {"network": latent.seconds, "entropy coding": time.perf_counter() - start}
-    return Encoded(data, width, height, quality, bits, seconds), y_hat
+    return Encoded(data, width, height, quality, bits, seconds)
 
 
 def decode(
-    model: DictionaryCodec, data: bytes, *, slices: int | None = None, partial: bool = False
-):
+    model: DictionaryCodec,
+    source: object,
+    *,
+    slices: int | None = None,
+    partial: bool = False,
+    crop: tuple[int, int, int, int] | None = None,
+) -> Image.Image:
     """Decompress a .dco file to a PIL image.
 
     Args:
         model: the codec that made the file.
-        data: the file's bytes.
+        source: the file: bytes or the like, a path, an open binary file, or what :func:`encode`
+            returned.
         slices: use only so many slices of the latent (progressive decoding).
         partial: accept a file that was cut off, and show what is there.
+        crop: x, y, width and height of the part that is wanted, in pixels. Only the tiles that
+            it touches, and those around them, are read and decoded.
 
     Returns:
         The picture in its own mode: RGB, grey, 16-bit grey, with alpha and profile.
 
     Raises:
         BitstreamError: one of its kinds, if the file is not intact, or made by another model.
+        OptionError: if another argument is wrong, such as a crop that is not inside.
     """
-    return to_pil(decode_picture(model, data, slices=slices, partial=partial)[0])
+    return to_pil(decode_picture(model, source, slices=slices, partial=partial, crop=crop)[0])
 
 
 def decode_picture(
-    model: DictionaryCodec, data: bytes, *, slices: int | None = None, partial: bool = False
+    model: DictionaryCodec,
+    source: object,
+    *,
+    slices: int | None = None,
+    partial: bool = False,
+    crop: tuple[int, int, int, int] | None = None,
 ) -> tuple[Picture, dict[str, float]]:
-    """Like :func:`decode`, but returns the float pixels and the seconds it took."""
-    start = time.perf_counter()
-    container = unpack(data, partial=partial)
-    y_hat, boxes = decode_latent(model, container, slices=slices, partial=partial)
-    middle = time.perf_counter()
-    picture = from_latent(model, container, y_hat, boxes)
-    seconds = {"entropy coding": middle - start, "network": time.perf_counter() - middle}
+    """Like :func:`decode`, but returns the samples and the seconds it took."""
+    check_codec(model)
+    seconds = {"entropy coding": 0.0, "network": 0.0}
+    with _adding(seconds, "network"):
+        with file_bytes(source, whole=crop is None) as data:
+            container = unpack(data, partial=partial, tiles=_tiles_in(crop) if crop else None)
+        window = window_of(crop, container)
+        boxes = _boxes(container)
+        wanted, shown = tiles_of(boxes, window)
+        parts = _decoded(model, container, wanted, slices, partial, seconds)
+        picture = _synthesised(model, container, parts, [boxes[i] for i in shown], window)
+    seconds["network"] -= seconds["entropy coding"]
     return picture, seconds
+
+
+def read_header(source: object) -> Container:
+    """The header of a .dco file, without chunks; ``source`` as for :func:`decode`."""
+    with file_bytes(source, whole=False) as data:
+        return unpack_header(data)
+
+
+def _tiles_in(crop: object) -> Callable[[Container], Collection[int]]:
+    return lambda container: tiles_of(_boxes(container), window_of(crop, container))[0]
+
+
+def _boxes(container: Container) -> list[Box]:
+    return tile_boxes(latent_shape((container.width, container.height)), container.tile)
+
+
+def _decoded(
+    model: DictionaryCodec,
+    container: Container,
+    wanted: list[int],
+    slices: int | None,
+    partial: bool,
+    seconds: dict[str, float],
+    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+) -> Iterator[tuple[Box, Tensor]]:
+    """Some tiles of y_hat, (1, M, h, w), with their boxes, one after the other."""
+    model.check_eval()
+    check_model(model, container)
+    slices = None if slices is None else whole_number(slices, "slices")
+    boxes = _boxes(container)
+    streams = latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
+    level = _level(model, container.quality)
+    dtype = _precision(bool(container.flags & Flag.FAST))
+    for i in wanted:
+        top, left, bottom, right = boxes[i]
+        size = (bottom - top, right - left)
+        with _adding(seconds, "entropy coding"):
+            y_hat = model.latent_codec.decompress([streams[i]], size, level, dtype, coder)
+        yield boxes[i], y_hat
 
 
 @torch.no_grad()
@@ -226,30 +333,35 @@ def decode_latent(
     Returns:
         y_hat, shape (1, M, H, W), and the tiles' boxes in it.
     """
-    model.check_eval()
-    check_model(model, container)
-    shape = tuple(
-        -(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (container.height, container.width)
-    )
-    boxes = tile_boxes(shape, container.tile)
-    streams = _latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
-    level = _level(model, container.quality)
-    dtype = torch.float32 if container.flags & Flag.FAST else torch.float64
-    y_hat = torch.empty(1, model.config.M, *shape)
-    for box, stream in zip(boxes, streams, strict=True):
-        top, left, bottom, right = box
-        size = (bottom - top, right - left)
-        y_hat[_inside(box)] = model.latent_codec.decompress([stream], size, level, dtype, coder)
+    boxes = _boxes(container)
+    everything = list(range(len(boxes)))
+    seconds = {"entropy coding": 0.0}
+    y_hat = torch.empty(1, model.config.M, *latent_shape((container.width, container.height)))
+    for box, part in _decoded(model, container, everything, slices, partial, seconds, coder):
+        y_hat[inside(box)] = part
     return y_hat, boxes
 
 
-@torch.no_grad()
 def from_latent(
     model: DictionaryCodec, container: Container, y_hat: Tensor, boxes: list[Box]
 ) -> Picture:
-    """The second half of :func:`decode_picture`: synthesis, crop, and what lies beside."""
-    x_hat = synthesise(model, y_hat, boxes)
-    return _picture(container, x_hat[:, : container.height, : container.width].clamp(0, 1))
+    """The second half of :func:`decode_picture`: synthesis, and what lies beside."""
+    window = window_of(None, container)
+    return _synthesised(model, container, cut(y_hat, boxes), boxes, window)
+
+
+@torch.no_grad()
+def _synthesised(
+    model: DictionaryCodec,
+    container: Container,
+    parts: Iterator[tuple[Box, Tensor]],
+    boxes: list[Box],
+    window: Box,
+) -> Picture:
+    kind = bool(container.flags & Flag.GREY), bool(container.flags & Flag.SIXTEEN_BIT)
+    size = (container.width, container.height)
+    samples = synthesise(model, parts, boxes, size, kind, window)
+    return picture_of(container, samples, window)
 
 
 def check_model(model: DictionaryCodec, container: Container) -> None:
@@ -264,101 +376,25 @@ def check_model(model: DictionaryCodec, container: Container) -> None:
         raise BadHeader("the file's quality does not fit the model's kind; get the file again")
 
 
+def _rate(model: DictionaryCodec, quality: float | None) -> tuple[float | None, Tensor | None]:
+    """A quality as a file holds it, in hundredths, and its level."""
+    if quality is not None and model.config.is_variable_rate:
+        quality = round(number(quality, "quality", 0, 100, QualityError), 2)
+    return quality, _level(model, quality)
+
+
 def _level(model: DictionaryCodec, quality: float | None) -> Tensor | None:
     """The level of encoder and decoder alike, in float64: the gain of z depends on it."""
     weight = next(model.parameters())
     return model.level(quality, torch.empty(1, dtype=torch.float64, device=weight.device))
 
 
-def _inside(box: Box) -> tuple[slice, ...]:
-    """Where a tile lies in the latent of the whole picture."""
-    top, left, bottom, right = box
-    return slice(None), slice(None), slice(top, bottom), slice(left, right)
+def _precision(fast: bool) -> torch.dtype:
+    return torch.float32 if fast else torch.float64
 
 
-def _flags(picture: Picture, fast: bool) -> int:
-    flags = Flag.GREY if picture.is_grey else 0
-    flags |= Flag.SIXTEEN_BIT if picture.is_sixteen_bit else 0
-    return flags | (Flag.FAST if fast else 0)
-
-
-def _latent_chunks(streams: list[LatentStreams]) -> list[Chunk]:
-    sums = np.array([s.sums for s in streams], "<u2").tobytes()
-    chunks = [Chunk(ChunkType.SUMS, sums)]
-    if any(s.guard for s in streams):
-        chunks += [Chunk(ChunkType.GUARD, pack_guard(s.guard)) for s in streams]
-    chunks += [Chunk(ChunkType.Z, s.z) for s in streams]
-    for k in range(len(streams[0].slices)):
-        chunks += [Chunk(ChunkType.SLICE + k, s.slices[k]) for s in streams]
-    return chunks
-
-
-def _extra_chunks(picture: Picture, metadata: bool) -> list[Chunk]:
-    chunks = []
-    if metadata and picture.is_exif_damaged:
-        raise ImageError("the picture's EXIF data is damaged; encode without metadata")
-    kept = {ChunkType.PROFILE: picture.profile, ChunkType.EXIF: picture.exif if metadata else None}
-    for kind, data in kept.items():
-        if data and len(data) > MAX_METADATA:
-            raise ImageError(
-                f"the picture's {kind.name.lower()} has {len(data)} bytes, a .dco file keeps up "
-                f"to {MAX_METADATA}; remove it"
-            )
-        if data:
-            chunks.append(Chunk(kind, zlib.compress(data, 9)))
-    if picture.alpha is not None:
-        chunks.append(Chunk(ChunkType.ALPHA, pack_plane(picture.alpha)))
-    return chunks
-
-
-def _latent_streams(
-    container: Container, tiles: int, groups: int, wanted: int | None, partial: bool
-) -> list[LatentStreams]:
-    """Streams of each tile; slices that are not wanted or not there are left out everywhere."""
-    sums = b"".join(container.of_type(ChunkType.SUMS))
-    guards = container.of_type(ChunkType.GUARD) or [b""] * tiles
-    z = container.of_type(ChunkType.Z)
-    if len(sums) != 2 * tiles * (groups + 1) or len(z) != tiles or len(guards) != tiles:
-        kind = Truncated if partial else BadHeader
-        raise kind(
-            f"the file holds z for {len(z)} of {tiles} tiles and {len(sums)} bytes of checksums; "
-            "nothing can be shown before these are there: get the file again"
-        )
-    table = np.frombuffer(sums, "<u2").reshape(tiles, groups + 1).tolist()
-    per_slice = [container.of_type(ChunkType.SLICE + k) for k in range(groups)]
-    complete = next((k for k, data in enumerate(per_slice) if len(data) != tiles), groups)
-    if complete < groups and not partial:
-        raise BadHeader(f"slice {complete} is not complete; get the file again")
-    if wanted is not None:
-        if not 0 <= wanted <= groups:
-            raise BadHeader(f"{wanted} slices were asked for, the model has 0 to {groups}")
-        complete = min(complete, wanted)
-    return [
-        LatentStreams(
-            z=z[t],
-            slices=[per_slice[k][t] for k in range(complete)],
-            sums=table[t],
-            guard=unpack_guard(guards[t]),
-        )
-        for t in range(tiles)
-    ]
-
-
-def _picture(container: Container, pixels: Tensor) -> Picture:
-    def inflated(kind: ChunkType) -> bytes | None:
-        found = container.of_type(kind)
-        return inflate(found[0], MAX_METADATA, kind.name.lower()) if found else None
-
-    alpha = container.of_type(ChunkType.ALPHA)
-    if alpha and container.flags & Flag.SIXTEEN_BIT:
-        raise BadHeader(
-            "the file says 16 bits and holds alpha, which no picture does; get it again"
-        )
-    return Picture(
-        pixels,
-        is_grey=bool(container.flags & Flag.GREY),
-        is_sixteen_bit=bool(container.flags & Flag.SIXTEEN_BIT),
-        alpha=unpack_plane(alpha[0], (container.width, container.height)) if alpha else None,
-        profile=inflated(ChunkType.PROFILE),
-        exif=inflated(ChunkType.EXIF),
-    )
+@contextmanager
+def _adding(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start

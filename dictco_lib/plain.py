@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from dictco_lib.arguments import check_codec, file_bytes
 from dictco_lib.bitstream import PlainFile, pack_plain, unpack_plain
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, QualityError
@@ -30,6 +31,7 @@ def _padding(height: int, width: int, error: type[DictcoError]) -> tuple[int, in
 
 
 def _check(model: DictionaryCodec) -> None:
+    check_codec(model)
     model.check_eval()
     if model.config.is_variable_rate:
         raise QualityError(
@@ -71,8 +73,8 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
 
 
 @torch.no_grad()
-def decode_plain(model: DictionaryCodec, data: bytes) -> Image.Image:
-    """Decompress a plain file.
+def decode_plain(model: DictionaryCodec, source: object) -> Image.Image:
+    """Decompress a plain file: bytes, a path or an open binary file.
 
     Raises:
         BadChecksum: if the strings do not end as they should: the only sign that the file is
@@ -81,7 +83,8 @@ def decode_plain(model: DictionaryCodec, data: bytes) -> Image.Image:
         QualityError: for a variable-rate model.
     """
     _check(model)
-    file = unpack_plain(data)
+    with file_bytes(source) as data:
+        file = unpack_plain(data)
     left, right, top, bottom = _padding(file.height, file.width, BadHeader)
     shape = ((file.height + top + bottom) // 64, (file.width + left + right) // 64)
     x_hat = model.g_s(decompress_plain(model.latent_codec, file.y, file.z, shape))[0]

@@ -12,7 +12,7 @@ from dictco_lib.errors import TargetError
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.tiles import TILE, synthesise
+from dictco_lib.tiles import TILE, cut, synthesise
 
 #: The most passes of the entropy model; two of them are kept for an error that names the range.
 MAX_PASSES = 12
@@ -151,8 +151,11 @@ class _Search:
     def value(self, quality: int) -> float:
         """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
         if quality not in self.tried:
-            encoded, y_hat = code_latent(self.model, self.latent, quality / 100, self.fast)
-            decibels = self._psnr(y_hat) if self.target.kind == "min_psnr" else None
+            keep = self.target.kind == "min_psnr"
+            encoded, y_hat = code_latent(
+                self.model, self.latent, quality / 100, self.fast, keep=keep
+            )
+            decibels = self._psnr(y_hat) if keep else None
             self.tried[quality] = encoded, decibels
         encoded, decibels = self.tried[quality]
         if self.target.kind == "min_psnr":
@@ -160,10 +163,10 @@ class _Search:
         return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
 
     def _psnr(self, y_hat: torch.Tensor) -> float:
-        original = self.latent.picture
-        width, height = original.size
-        x_hat = synthesise(self.model, y_hat, self.latent.boxes)[:, :height, :width]
-        return psnr(eight_bit(original), eight_bit(replace(original, samples=x_hat)))
+        original, boxes = self.latent.picture, self.latent.boxes
+        kind = original.is_grey, original.is_sixteen_bit
+        samples = synthesise(self.model, cut(y_hat, boxes), boxes, original.size, kind)
+        return psnr(eight_bit(original), eight_bit(replace(original, samples=samples)))
 
     def _between(self, below: int | None, above: int | None) -> int:
         """Where to look next: an end, or where a straight line meets the window's middle."""

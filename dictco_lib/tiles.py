@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dictco_lib.errors import BadHeader, ImageError
-from dictco_lib.models.codec import DictionaryCodec
+from dictco_lib.images import Picture, blank, rounded
+from dictco_lib.models.codec import STRIDE, DictionaryCodec
 
 LATENT_STRIDE = 16
 #: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
@@ -48,29 +55,138 @@ def tile_boxes(shape: tuple[int, int], tile: int) -> list[Box]:
     ]
 
 
-def analyse(model: DictionaryCodec, x: Tensor, box: Box) -> Tensor:
-    """The box of y, (1, M, h, w), of the padded picture x, (1, 3, 16H, 16W)."""
-    shape = (x.shape[2] // LATENT_STRIDE, x.shape[3] // LATENT_STRIDE)
-    outer, inner = _with_halo(box, shape)
-    top, left, bottom, right = (LATENT_STRIDE * v for v in outer)
-    y = model.g_a(_like_model(model, x[:, :, top:bottom, left:right]))
-    return y[:, :, inner[0], inner[1]]
+def latent_shape(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the latent of a picture of this width and height."""
+    width, height = size
+    return tuple(-(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (height, width))
 
 
-def synthesise(model: DictionaryCodec, y_hat: Tensor, boxes: list[Box]) -> Tensor:
-    """The padded picture (3, 16H, 16W), not clamped, of y_hat (1, M, H, W)."""
-    x_hat = torch.empty(3, *(LATENT_STRIDE * side for side in y_hat.shape[2:]))
-    for box in boxes:
-        top, left, bottom, right = (LATENT_STRIDE * v for v in box)
-        x_hat[:, top:bottom, left:right] = _synthesise_box(model, y_hat, box)
-    return x_hat
+def tiles_of(boxes: list[Box], window: Box) -> tuple[list[int], list[int]]:
+    """Which tiles a window of the picture, in pixels, needs.
+
+    Returns:
+        Numbers of the tiles to decode, and of those among them to synthesise: the window lies
+        in these, and the others are their surroundings.
+    """
+    shown = [i for i, box in enumerate(boxes) if _overlap(_in_pixels(box), window)]
+    top, left, bottom, right = zip(*(boxes[i] for i in shown), strict=True)
+    seen = (min(top) - HALO, min(left) - HALO, max(bottom) + HALO, max(right) + HALO)
+    return [i for i, box in enumerate(boxes) if _overlap(box, seen)], shown
 
 
-def _synthesise_box(model: DictionaryCodec, y_hat: Tensor, box: Box) -> Tensor:
-    (top, left, bottom, right), inner = _with_halo(box, y_hat.shape[2:])
-    x_hat = model.g_s(_like_model(model, y_hat[:, :, top:bottom, left:right]))[0]
+def analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
+    """The box of the picture's y, (1, M, h, w).
+
+    Beyond its edges, the picture goes on with its last row and column.
+    """
+    outer, inner = _with_halo(box, latent_shape(picture.size))
+    width, height = picture.size
+    top, left, bottom, right = _in_pixels(outer)
+    x = picture.window((top, left, min(bottom, height), min(right, width)))[None]
+    x = F.pad(x, (0, max(0, right - width), 0, max(0, bottom - height)), mode="replicate")
+    y = model.g_a(_like_model(model, x))
+    # A copy: a part of the whole would keep its surroundings in memory.
+    return y[:, :, inner[0], inner[1]].contiguous(memory_format=torch.channels_last)
+
+
+def synthesise_tiles(
+    model: DictionaryCodec,
+    parts: Iterable[tuple[Box, Tensor]],
+    boxes: list[Box],
+    shape: tuple[int, int],
+) -> Iterator[tuple[Box, Tensor]]:
+    """Pixels of tiles, not clamped, each as soon as its surroundings are there.
+
+    Args:
+        model: a codec.
+        parts: tiles of y_hat, (1, M, h, w), row by row; rows of equal columns. Few are asked
+            for ahead, and few are kept: memory grows with the width of the picture alone.
+        boxes: the tiles to synthesise, in the same order; :func:`tiles_of` tells which parts
+            these need.
+        shape: height and width of the latent.
+
+    Yields:
+        Box and pixels, (3, 16h, 16w) float32.
+    """
+    waiting = deque(boxes)
+    band = None  # rows of y_hat from ``start`` on
+    for (start_of_row, bottom), tiles in groupby(parts, key=lambda part: part[0][0::2]):
+        tiles = list(tiles)
+        left = tiles[0][0][1]
+        row = torch.cat([y_hat for _, y_hat in tiles], dim=3)
+        if band is None:
+            band, start = row, start_of_row
+        else:
+            unused = max(0, waiting[0][0] - HALO - start) if waiting else 0
+            band, start = torch.cat([band[:, :, unused:], row], dim=2), start + unused
+        while waiting and min(waiting[0][2] + HALO, shape[0]) <= bottom:
+            box = waiting.popleft()
+            yield box, _synthesise_box(model, band, (start, left), box, shape)
+
+
+def _synthesise_box(
+    model: DictionaryCodec, band: Tensor, origin: tuple[int, int], box: Box, shape: tuple[int, int]
+) -> Tensor:
+    (top, left, bottom, right), inner = _with_halo(box, shape)
+    y, x = origin
+    y_hat = band[:, :, top - y : bottom - y, left - x : right - x]
+    x_hat = model.g_s(_like_model(model, y_hat))[0]
     rows, cols = (slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in inner)
     return x_hat[:, rows, cols].float().cpu()
+
+
+def synthesise(
+    model: DictionaryCodec,
+    parts: Iterable[tuple[Box, Tensor]],
+    boxes: list[Box],
+    size: tuple[int, int],
+    kind: tuple[bool, bool],
+    window: Box | None = None,
+) -> np.ndarray:
+    """The samples of a picture, rounded tile by tile.
+
+    Args:
+        model: a codec.
+        parts: as for :func:`synthesise_tiles`, like ``boxes``.
+        boxes: the tiles to synthesise; the window lies in them.
+        size: width and height of the picture.
+        kind: whether it is grey, and of 16 bits.
+        window: what is wanted of it, in pixels; all of it if left out.
+
+    Returns:
+        What :func:`dictco_lib.images.rounded` makes of the window's pixels.
+    """
+    window = window or (0, 0, *size[::-1])
+    samples = blank((window[3] - window[1], window[2] - window[0]), *kind)
+    for box, x in synthesise_tiles(model, parts, boxes, latent_shape(size)):
+        tile = _in_pixels(box)
+        top, left, bottom, right = _overlap(tile, window)
+        part = x[:, top - tile[0] : bottom - tile[0], left - tile[1] : right - tile[1]]
+        rows = slice(top - window[0], bottom - window[0])
+        samples[rows, left - window[1] : right - window[1]] = rounded(part, *kind)
+    return samples
+
+
+def inside(box: Box) -> tuple[slice, ...]:
+    """Where a tile lies in the latent of the whole picture, (1, M, H, W)."""
+    top, left, bottom, right = box
+    return slice(None), slice(None), slice(top, bottom), slice(left, right)
+
+
+def cut(y_hat: Tensor, boxes: list[Box]) -> Iterator[tuple[Box, Tensor]]:
+    """The tiles of a whole latent, as :func:`synthesise` takes them."""
+    return ((box, y_hat[inside(box)]) for box in boxes)
+
+
+def _in_pixels(box: Box) -> Box:
+    return tuple(LATENT_STRIDE * side for side in box)
+
+
+def _overlap(a: Box, b: Box) -> Box | None:
+    """What two boxes share; None if nothing."""
+    top, left = max(a[0], b[0]), max(a[1], b[1])
+    bottom, right = min(a[2], b[2]), min(a[3], b[3])
+    return (top, left, bottom, right) if top < bottom and left < right else None
 
 
 def _with_halo(box: Box, shape: tuple[int, int]) -> tuple[Box, tuple[slice, slice]]:

@@ -23,7 +23,8 @@ from dictco_lib.bitstream import (
     unpack,
     unpack_plain,
 )
-from dictco_lib.coding import MAX_METADATA, decode_picture, encode
+from dictco_lib.chunks import MAX_METADATA
+from dictco_lib.coding import decode_picture, encode
 from dictco_lib.config import NANO
 from dictco_lib.entropy.streams import EncodingCoder, LatentStreams
 from dictco_lib.errors import (

@@ -1,7 +1,7 @@
 """Pictures <-> arrays: what a user's file means, and how it comes back. Knows no model."""
 
 from dictco_lib.images.formats import SUFFIXES
-from dictco_lib.images.picture import Picture, eight_bit, to_pil, to_uint8
+from dictco_lib.images.picture import Picture, blank, eight_bit, rounded, to_pil, to_uint8
 from dictco_lib.images.planes import inflate, pack_plane, unpack_plane
 from dictco_lib.images.reading import demo_photos, picture_size, read_picture
 from dictco_lib.images.writing import output_format, write_image
@@ -9,6 +9,7 @@ from dictco_lib.images.writing import output_format, write_image
 __all__ = [
     "SUFFIXES",
     "Picture",
+    "blank",
     "demo_photos",
     "eight_bit",
     "inflate",
@@ -16,6 +17,7 @@ __all__ = [
     "pack_plane",
     "picture_size",
     "read_picture",
+    "rounded",
     "to_pil",
     "to_uint8",
     "unpack_plane",

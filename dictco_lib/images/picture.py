@@ -37,12 +37,18 @@ class Picture:
     @property
     def pixels(self) -> Tensor:
         """All of it as a float32 tensor (3, H, W) in [0, 1]."""
+        return self.window((0, 0, *self.size[::-1]))
+
+    def window(self, box: tuple[int, int, int, int]) -> Tensor:
+        """The part from ``top, left`` to ``bottom, right``, as :attr:`pixels` would have it."""
+        top, left, bottom, right = box
         if self._is_float:
-            return self.samples
-        if self.samples.dtype == np.uint16:
-            x = torch.from_numpy((self.samples / 65535).astype(np.float32))
+            return self.samples[:, top:bottom, left:right]
+        part = self.samples[top:bottom, left:right]
+        if part.dtype == np.uint16:
+            x = torch.from_numpy((part / 65535).astype(np.float32))
         else:
-            x = torch.from_numpy(self.samples.astype(np.float32) / 255)
+            x = torch.from_numpy(part.astype(np.float32) / 255)
         return x.permute(2, 0, 1) if x.dim() == 3 else x.expand(3, -1, -1)
 
     @property
@@ -50,16 +56,25 @@ class Picture:
         return isinstance(self.samples, Tensor)
 
 
+def blank(size: tuple[int, int], is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
+    """Room for the samples of a picture of this kind; ``size`` is width and height."""
+    shape = size[::-1] if is_grey or is_sixteen_bit else (*size[::-1], 3)
+    return np.empty(shape, np.uint16 if is_sixteen_bit else np.uint8)
+
+
+def rounded(x: Tensor, is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
+    """Floats (3, H, W) as the samples that a picture of this kind has; see :func:`blank`."""
+    x = x.clamp(0, 1).contiguous()  # in one layout, the mean of three adds up in one order
+    if is_sixteen_bit:
+        return (x.double().mean(0) * 65535).round().cpu().numpy().astype(np.uint16)
+    if is_grey:
+        return (x.mean(0) * 255).round().byte().cpu().numpy()
+    return to_uint8(x)
+
+
 def to_pil(picture: Picture) -> Image.Image:
     """The picture as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
-    x = picture.pixels.clamp(0, 1)
-    if picture.is_sixteen_bit:
-        grey = (x.double().mean(0) * 65535).round().numpy().astype(np.uint16)
-        image = Image.fromarray(grey)
-    elif picture.is_grey:
-        image = Image.fromarray((x.mean(0) * 255).round().byte().numpy())
-    else:
-        image = Image.fromarray(to_uint8(x))
+    image = Image.fromarray(_samples(picture, picture.is_sixteen_bit))
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     if picture.profile:
@@ -70,9 +85,24 @@ def to_pil(picture: Picture) -> Image.Image:
 
 
 def eight_bit(picture: Picture) -> np.ndarray:
-    """The colours of a picture as they are shown, (H, W, 3) uint8; grey has three equal ones."""
-    x = picture.pixels.clamp(0, 1)
-    return to_uint8(x.mean(0).expand_as(x) if picture.is_grey else x)
+    """The colours of a picture as they are shown, (H, W, 3) uint8; grey has three equal ones.
+
+    It may be the picture's own array: copy it before you write to it.
+    """
+    samples = _samples(picture, False)
+    if samples.dtype == np.uint16:
+        # A table, because floats of a large picture would take eight times its memory.
+        samples = ((np.arange(65536) + 128) // 257).astype(np.uint8)[samples]
+    return samples if samples.ndim == 3 else np.repeat(samples[:, :, None], 3, 2)
+
+
+def _samples(picture: Picture, is_sixteen_bit: bool) -> np.ndarray:
+    """What :func:`rounded` gives of it; nothing is made anew of what is rounded already."""
+    if isinstance(picture.samples, Tensor):
+        return rounded(picture.samples, picture.is_grey, is_sixteen_bit)
+    if picture.is_grey and picture.samples.ndim == 3:
+        return np.ascontiguousarray(picture.samples[:, :, 0])
+    return picture.samples
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
