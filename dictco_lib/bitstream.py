@@ -30,11 +30,10 @@ from dictco_lib.errors import (
     BitstreamError,
     Truncated,
 )
+from dictco_lib.limits import MAX_PIXELS_VARIABLE, MAX_SIDE, max_pixels
 
 MAGIC = b"DCO\x1a"
 VERSION = 1
-MAX_SIDE = 2**16
-MAX_PIXELS = 2**28
 MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
 _GET_AGAIN = "get the file again"
@@ -66,6 +65,7 @@ class Flag(IntEnum):
     GREY = 1
     SIXTEEN_BIT = 2
     FAST = 4  # coded in float32: to be read back by the same software on the same machine
+    EQUAL = 8  # with GREY: given back as three equal channels, as it came
 
 
 def chunk_label(kind: int) -> str:
@@ -217,15 +217,18 @@ def _read_header(reader: _Reader) -> tuple[Container, list[tuple[int, int, int]]
 
 
 def _check_header(width: int, height: int, quality: int, flags: int, count: int) -> None:
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+    most = max_pixels()
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= most):
         raise BadHeader(
             f"the header says {width}x{height} pixels, expected sides from 1 to {MAX_SIDE} and at "
-            f"most {MAX_PIXELS} pixels; {_GET_AGAIN}, or cut the picture"
+            f"most {most} pixels; {_GET_AGAIN}, or raise the limit ({MAX_PIXELS_VARIABLE})"
         )
     if quality > 10_000 and quality != FIXED_RATE:
         raise BadHeader(f"the header says quality {quality / 100}, expected 0-100; {_GET_AGAIN}")
     if flags & ~sum(Flag):
         raise BadHeader(f"the header has unknown flags {flags:#x}; update dictco_lib")
+    if flags & Flag.EQUAL and flags & (Flag.GREY | Flag.SIXTEEN_BIT) != Flag.GREY:
+        raise BadHeader(f"the header's flags {flags:#x} contradict each other; {_GET_AGAIN}")
     if count > MAX_CHUNKS:
         raise BadHeader(
             f"the header says {count} chunks, expected at most {MAX_CHUNKS}; {_GET_AGAIN}, or "

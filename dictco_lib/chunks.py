@@ -20,6 +20,7 @@ def flags_of(picture: Picture, fast: bool) -> int:
     """The header's flags."""
     flags = Flag.GREY if picture.is_grey else 0
     flags |= Flag.SIXTEEN_BIT if picture.is_sixteen_bit else 0
+    flags |= Flag.EQUAL if picture.is_rgb else 0
     return flags | (Flag.FAST if fast else 0)
 
 
@@ -111,4 +112,5 @@ def picture_of(container: Container, samples: np.ndarray, window: Box) -> Pictur
         alpha=unpack_plane(alpha[0], size, window) if alpha else None,
         profile=inflated(ChunkType.PROFILE),
         exif=inflated(ChunkType.EXIF),
+        is_rgb=bool(container.flags & Flag.EQUAL),
     )

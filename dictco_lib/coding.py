@@ -7,6 +7,7 @@ grows with the picture is those two and, where several qualities are tried, its 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,6 @@ from torch import Tensor
 
 from dictco_lib.arguments import check_codec, file_bytes, number, whole_number, window_of
 from dictco_lib.bitstream import (
-    MAX_PIXELS,
-    MAX_SIDE,
     Chunk,
     Container,
     Flag,
@@ -30,8 +29,9 @@ from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
 from dictco_lib.entropy.slices import SliceCoder
 from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
-from dictco_lib.errors import BadHeader, ImageError, QualityError, WrongModel
+from dictco_lib.errors import BadHeader, ImageError, LossWarning, QualityError, WrongModel
 from dictco_lib.images import Picture, read_picture, to_pil
+from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import (
     TILE,
@@ -178,11 +178,11 @@ def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> 
     model.check_eval()
     tile = whole_number(tile, "tile")
     picture = read_picture(image)
-    if picture.size[0] * picture.size[1] > MAX_PIXELS or max(picture.size) > MAX_SIDE:
-        raise ImageError(
-            f"the picture has {picture.size[0]}x{picture.size[1]} pixels, a .dco file holds sides "
-            f"up to {MAX_SIDE} and {MAX_PIXELS} pixels; cut it"
-        )
+    if problem := size_problem(*picture.size):
+        raise ImageError(f"the picture has {problem}")
+    if picture is not image:  # who reads pictures apart has their notes
+        for loss in picture.losses(metadata):
+            warnings.warn(f"the picture loses something: {loss}", LossWarning, stacklevel=3)
     shape = latent_shape(picture.size)
     tile = tile_side(shape, tile)
     return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra_chunks(picture, metadata))

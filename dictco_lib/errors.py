@@ -6,6 +6,10 @@ A message says three things: what came, what was expected, what to do.
 from __future__ import annotations
 
 
+class LossWarning(UserWarning):
+    """Something of a picture is left out of its file; the warning's text names it."""
+
+
 class DictcoError(Exception):
     """Base of all errors raised on purpose; the command line prints them as one line."""
 

@@ -41,6 +41,7 @@ from dictco_lib.errors import (
 )
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import demo_photos, read_picture, to_uint8
+from dictco_lib.images.icc import SRGB, make_profile
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.plain import decode_plain, encode_plain
 from dictco_lib.training.loss import bits_per_image
@@ -145,23 +146,25 @@ def test_tiles_change_neither_size_nor_picture_much(classroom):
 
 
 def test_alpha_profile_and_exif_travel(nano, photo):
+    profile = make_profile(SRGB, (1.8,), is_grey=False)
     image = Image.fromarray(photo)
     image.putalpha(Image.fromarray(photo[:, :, 1]))
-    image.info["icc_profile"] = b"profile" * 50
+    image.info["icc_profile"] = profile
     exif = Image.Exif()
     exif[0x010E] = "a title"
     image.info["exif"] = exif.tobytes()
     back = dictco_lib.decode(nano, encode(nano, image, 50, metadata=True).data)
     assert back.mode == "RGBA"
     assert np.array_equal(np.array(back)[:, :, 3], photo[:, :, 1])
-    assert back.info["icc_profile"] == b"profile" * 50
+    assert back.info["icc_profile"] == profile
     assert b"a title" in back.info["exif"]
     assert "exif" not in dictco_lib.decode(nano, encode(nano, image, 50).data).info
 
 
 def test_metadata_that_no_decoder_would_accept_is_not_written(nano, photo):
     image = Image.fromarray(photo)
-    image.info["icc_profile"] = bytes(MAX_METADATA + 1)
+    profile = make_profile(SRGB, (1.8,), is_grey=False)
+    image.info["icc_profile"] = profile.ljust(MAX_METADATA + 1)
     with pytest.raises(ImageError, match="profile has 16777217 bytes"):
         encode(nano, image, 50)
     image = Image.fromarray(photo)
@@ -390,7 +393,7 @@ def test_plain_files_that_ask_for_too_much_memory_are_neither_written_nor_read(f
 def test_plain_files_refuse_what_they_cannot_keep(fixed, photo):
     image = Image.fromarray(photo[:64, :64])
     image.putalpha(7)
-    image.info["icc_profile"] = b"profile"
+    image.info["icc_profile"] = make_profile(SRGB, (1.8,), is_grey=False)
     with pytest.raises(ImageError, match="cannot keep alpha and the colour profile"):
         encode_plain(fixed, image)
     with pytest.raises(ImageError, match="cannot keep 16 bits"):

@@ -102,7 +102,7 @@ def test_damaged_exif_is_no_exif(rgb, tmp_path, exif):
 def test_exif_that_cannot_be_written_again_still_turns_the_picture(rgb):
     image = Image.fromarray(rgb)
     image.getexif()[0x0112] = 6
-    image.getexif()[0x0100] = "not a number"
+    image.getexif()[0x011A] = "not a number"
     picture = read_picture(image)
     assert picture.size == (5, 7) and picture.exif is None and picture.is_exif_damaged
 

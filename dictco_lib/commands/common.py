@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -75,6 +75,12 @@ def refuse(why: str, **options: object) -> None:
     ]
     if given:
         raise OptionError(f"{' and '.join(given)} would be ignored: {why}; leave out the option")
+
+
+def tell(path: Path, losses: Iterable[str]) -> None:
+    """Name what a file could not keep of a picture, one line each, on stderr."""
+    for loss in losses:
+        tqdm.write(f"{path}: note: {loss}", file=sys.stderr)
 
 
 def each(jobs: list, work: Callable[[Path, Path], str], debug: bool) -> None:

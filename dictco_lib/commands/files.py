@@ -14,6 +14,7 @@ from dictco_lib.commands.common import (
     load_model,
     read_bytes,
     refuse,
+    tell,
 )
 from dictco_lib.errors import DictcoError, WrongModel
 
@@ -22,7 +23,7 @@ def compress(args: argparse.Namespace) -> None:
     """Pictures to .dco (or plain .bin) files."""
     from dictco_lib.coding import encode
     from dictco_lib.files import write_atomic
-    from dictco_lib.images import SUFFIXES
+    from dictco_lib.images import SUFFIXES, read_picture
     from dictco_lib.plain import encode_plain
     from dictco_lib.rate_control import encode_to
 
@@ -40,14 +41,16 @@ def compress(args: argparse.Namespace) -> None:
     model = load_model(args)
 
     def work(source: Path, target: Path) -> str:
+        picture = read_picture(source)
+        tell(source, picture.losses(args.metadata))
         if target.suffix.lower() == PLAIN_SUFFIX:
-            data = encode_plain(model, source)
+            data = encode_plain(model, picture)
             write_atomic(target, data)
             return f"{target}: {len(data)} bytes"
         if is_targeted:
-            encoded = encode_to(model, source, **wish, **options)
+            encoded = encode_to(model, picture, **wish, **options)
         else:
-            encoded = encode(model, source, args.quality, **options)
+            encoded = encode(model, picture, args.quality, **options)
         write_atomic(target, encoded.data)
         line = (
             f"{target}: {len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, "
@@ -116,7 +119,7 @@ def decompress(args: argparse.Namespace) -> None:
         else:
             model = find(unpack(data, partial=args.partial).fingerprint)
             image = decode(model, data, slices=args.slices, partial=args.partial)
-        write_image(image, target)
+        tell(target, write_image(image, target))
         return f"{target}: {image.width}x{image.height} {image.mode}"
 
     each(jobs, work, args.debug)

@@ -9,6 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dictco_lib.images.icc import colour_space
+from dictco_lib.images.metadata import attach
+
 
 @dataclass
 class Picture:
@@ -17,7 +20,9 @@ class Picture:
     ``samples`` is what it is made of: uint8 (H, W, 3) or (H, W), uint16 (H, W), or a float32
     tensor (3, H, W) in [0, 1]. 8 bits stay 8 bits: floats of a large picture would take four
     times its memory, so they are made of what is looked at (:attr:`pixels` for the whole).
-    ``alpha`` is (H, W) uint8 or None.
+    ``alpha`` is (H, W) uint8 or None. ``is_rgb`` says that a grey picture came as three equal
+    channels, and is given back so. ``notes`` are what was left out, ``unkept`` the metadata for
+    which a .dco file has no place; see :meth:`losses`.
     """
 
     samples: np.ndarray | Tensor
@@ -27,6 +32,19 @@ class Picture:
     profile: bytes | None = None
     exif: bytes | None = None
     is_exif_damaged: bool = False
+    is_rgb: bool = False
+    notes: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
+
+    def losses(self, metadata: bool) -> tuple[str, ...]:
+        """What a file of this picture does not hold, one line each; no lines, no loss.
+
+        Args:
+            metadata: whether the file is to hold metadata.
+        """
+        if not (metadata and self.unkept):
+            return self.notes
+        return (*self.notes, f"metadata that no .dco file holds: {', '.join(self.unkept)}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,12 +93,15 @@ def rounded(x: Tensor, is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
 def to_pil(picture: Picture) -> Image.Image:
     """The picture as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
     image = Image.fromarray(_samples(picture, picture.is_sixteen_bit))
+    space = colour_space(picture.profile)
+    # Files of the first versions may hold grey with a profile for RGB: no reader takes that.
+    if image.mode == "L" and (picture.is_rgb or space == "RGB"):
+        image = image.convert("RGB")
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    if picture.profile:
+    if picture.profile and space == ("RGB" if image.mode[0] == "R" else "GRAY"):
         image.info["icc_profile"] = picture.profile
-    if picture.exif:
-        image.info["exif"] = picture.exif
+    attach(image, picture.exif)
     return image
 
 

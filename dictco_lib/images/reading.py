@@ -1,20 +1,55 @@
-"""Files, images and arrays to pictures: what a user hands in, and what it means."""
+"""Files, images and arrays to pictures: what a user hands in, and what it means.
+
+==================================  =============================================================
+what a file holds                   what becomes of it
+==================================  =============================================================
+8-bit colours, grey, alpha          kept: the mode comes back (RGB, L, RGBA, LA); three equal
+                                    channels come back exactly equal
+16-bit grey, 12-bit grey            kept as 16 bits; white is zero is turned round
+palette, bilevel                    kept as colours or 8-bit grey, transparent entries as alpha
+more than 8 bits in colours         refused (PNG, TIFF, PPM, AVIF, HEIF, JPEG 2000, SGI alike)
+signed, float, 32 bits, CMYK, Lab   refused, each with its own way out
+extra channels, several frames,     refused
+icon sizes, raw photos, HDR (PQ,
+HLG), formats nobody looked into
+ICC profile                         kept where it fits the pixels; else left out, and named
+gAMA, cHRM, cICP, nclx, linear QOI, kept as an ICC profile that says the same, unless they say
+TIFF and BMP colour fields, EXIF    sRGB, as untagged pictures are anyway
+Adobe RGB
+turned by EXIF, XMP or container    turned once; what remains says upright
+gain maps, previews, depth, films,  left out, and named
+layers, sub-pictures
+EXIF, resolution, XMP               kept if asked for (``metadata``), in the EXIF chunk
+comments, texts, IPTC               left out, and named if metadata were asked for
+thumbnails, sBIT, bKGD, time        left out: they tell nothing that the rest does not
+==================================  =============================================================
+"""
 
 from __future__ import annotations
 
 import importlib.resources
+import io
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 from torch import Tensor
 
-from dictco_lib.errors import ImageError
+from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.images.arrays import from_array, from_tensor, is_grey
+from dictco_lib.images.facts import Facts
+from dictco_lib.images.icc import colour_space
+from dictco_lib.images.meaning import Meaning, from_exif, from_png
+from dictco_lib.images.metadata import ORIENTATION, SIDEWAYS, Metadata, read_metadata
 from dictco_lib.images.picture import Picture
+from dictco_lib.images.quiet import quiet_pillow
+from dictco_lib.images.survey import survey
+from dictco_lib.limits import size_problem
 
-_ORIENTATION = 0x0112
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -24,8 +59,21 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)
 _DEMO_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+_EXPECTED = (
+    "expected a path, bytes, a file opened for reading bytes, a PIL image, an array or a tensor"
+)
+_WAYS_OUT = {
+    "CMYK": "convert it to sRGB with its own profile (ImageCms.profileToProfile), or with Pillow's "
+    "image.convert('RGB') where the look of print does not matter",
+    "YCbCr": "convert it to RGB, as with Pillow's image.convert('RGB')",
+    "HSV": "convert it to RGB, as with Pillow's image.convert('RGB')",
+    "LAB": "convert it to sRGB with ImageCms (createProfile('LAB') to createProfile('sRGB'))",
+}
+_FLOAT_WAY_OUT = (
+    "scale the values to 0-65535 and save them as 16-bit grey, or to 0-255 for 8 bits "
+    "(image.convert would clip them, not scale)"
+)
 
 
 def demo_photos() -> dict[str, Path]:
@@ -37,24 +85,28 @@ def demo_photos() -> dict[str, Path]:
 def picture_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height of an upright picture, from its header alone; None if it has none."""
     try:
-        with Image.open(path) as image:
+        with _open_file(Path(path)) as file, quiet_pillow(), Image.open(file) as image:
             size = image.size
             # Pillow gives the size of a TIFF as it is upright.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in SIDEWAYS
     except Exception:  # damaged files make Pillow raise nearly anything
         return None
     return size[::-1] if turned else size
 
 
-def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor | Picture) -> Picture:
+def read_picture(
+    source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray | Tensor | Picture,
+) -> Picture:
     """Understand a picture.
 
     Args:
-        source: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16 (grey
-            only); a float tensor (3, H, W) in [0, 1]; or what this function returned before.
+        source: a path; the bytes of a file; a file opened for reading bytes; a PIL image; an
+            array (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16 (grey only); a float tensor
+            (3, H, W) in [0, 1]; or what this function returned before.
 
     Returns:
-        The picture, upright (EXIF orientation applied), palette resolved, alpha apart.
+        The picture, upright (EXIF orientation applied), palette resolved, alpha apart. Its
+        ``notes`` name what was left out.
 
     Raises:
         ImageError: if it cannot be read, or holds something that would be lost.
@@ -62,127 +114,225 @@ def read_picture(source: str | Path | Image.Image | np.ndarray | Tensor | Pictur
     if isinstance(source, Picture):
         return source
     if isinstance(source, Tensor):
-        return _from_tensor(source)
+        return from_tensor(source)
     if isinstance(source, np.ndarray):
-        return _from_pil(_array_to_pil(source), "array")
+        return from_array(source)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "image")
-    path = Path(source)
+        return _guarded(lambda: _from_pil(source, "image"), "image")
+    if isinstance(source, (str, os.PathLike)) and not isinstance(source, bytes):
+        return _from_path(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_stream(io.BytesIO(source), "picture (bytes)")
+    if hasattr(source, "read"):
+        return _from_stream(io.BytesIO(_read_all(source)), "picture (open file)")
+    raise ImageError(f"got a {type(source).__name__}, {_EXPECTED}")
+
+
+def _from_path(source: str | os.PathLike) -> Picture:
     try:
-        with Image.open(path) as image:
-            return _from_pil(image, str(path))
+        path = Path(os.fsdecode(source))
+        file = _open_file(path)
     except FileNotFoundError:
-        raise ImageError(f"picture {path} does not exist") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a folder, expected a picture") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is no picture that Pillow can read; convert it to PNG") from None
-    except ImageError:
+        raise ImageError(f"picture {source} does not exist") from None
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"picture {str(source)[:300]!r} cannot be read: {reason}") from None
+    with file:
+        return _from_stream(file, str(path))
+
+
+def _open_file(path: Path) -> BinaryIO:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise ImageError(f"{path} is a folder, expected a picture")
+    if not stat.S_ISREG(mode):  # a pipe would wait for ever
+        raise ImageError(f"{path} is a pipe or a device, expected the file of a picture")
+    return path.open("rb")
+
+
+def _read_all(file: object) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # closed, or opened for writing
+        raise ImageError(f"the open file cannot be read ({error}); {_EXPECTED}") from None
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ImageError(f"the open file gives {type(data).__name__}; open it with mode 'rb'")
+    if not data:
+        raise ImageError("the open file has no bytes left; rewind it with seek(0)")
+    return data
+
+
+def _from_stream(file: BinaryIO, name: str) -> Picture:
+    def read() -> Picture:
+        with quiet_pillow(), Image.open(file) as image:
+            return _from_pil(image, name)
+
+    return _guarded(read, name)
+
+
+def _guarded(read, name: str) -> Picture:
+    try:
+        return read()
+    except DictcoError:
         raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is no picture that Pillow can read; convert it to PNG") from None
+    except MemoryError:
+        raise ImageError(f"{name} needs more memory than there is; cut it") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise ImageError(f"picture {path} is damaged or too large: {error}") from None
-
-
-def _from_tensor(x: Tensor) -> Picture:
-    if x.dim() == 4 and len(x) == 1:
-        x = x[0]
-    if x.dim() != 3 or x.shape[0] != 3 or 0 in x.shape or not x.is_floating_point():
-        raise ImageError(
-            f"got a {x.dtype} tensor of shape {tuple(x.shape)}, expected float (3, H, W) in [0, 1]"
-        )
-    if not bool(((x >= 0) & (x <= 1)).all()):
-        raise ImageError(
-            f"tensor values run from {x.min():.3g} to {x.max():.3g}, expected [0, 1]; "
-            "divide by 255, or clamp"
-        )
-    return Picture(x.detach().to("cpu", torch.float32))
-
-
-def _array_to_pil(a: np.ndarray) -> Image.Image:
-    if a.ndim == 2 and a.dtype == np.uint16 and a.size:
-        return Image.fromarray(a)
-    if (
-        a.dtype != np.uint8
-        or a.ndim not in (2, 3)
-        or not a.size
-        or a.shape[2:] not in ((), (3,), (4,))
-    ):
-        raise ImageError(
-            f"got a {a.dtype} array of shape {a.shape}, expected uint8 (H, W), (H, W, 3) or "
-            "(H, W, 4), or uint16 (H, W)"
-        )
-    return Image.fromarray(a)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"{name} is damaged: {reason}; get it again") from None
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
-    _refuse_losses(image, name)
-    orientation, kept = _read_exif(image)
-    kept["profile"] = image.info.get("icc_profile")
-    upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-    if upright.mode.startswith("I"):
-        return _from_sixteen_bit(upright, name, kept)
-    if upright.mode == "P" or "transparency" in upright.info:
-        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
-    alpha = None
-    if upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        upright = upright.convert("LA" if upright.mode in ("LA", "La") else "RGBA")
-        alpha = np.array(upright.getchannel("A"))
-        alpha = None if (alpha == 255).all() else alpha
-    is_grey = upright.mode in ("L", "LA", "1")
-    return Picture(np.array(upright.convert("RGB")), is_grey, alpha=alpha, **kept)
-
-
-def _refuse_losses(image: Image.Image, name: str) -> None:
-    """Raise ImageError for what would not come back; loads the image."""
-    is_deep = _has_deep_colour(image)  # loading makes 8 bits of it, and forgets
-    image.load()
     if 0 in image.size:
         raise ImageError(f"{name} is {image.width}x{image.height}, expected at least one pixel")
-    if is_deep:
-        raise ImageError(
-            f"{name} has colours of 16 bits, of which only 8 would come back; convert it to 8 "
-            "bits first, or keep one channel as 16-bit grey"
-        )
-    if image.mode.startswith("I") and "transparency" in image.info:
-        raise ImageError(f"{name} has 16 bits and transparency; remove one of them first")
-    # The further pictures of an MPO are previews and depth maps beside a phone's JPEG.
+    if problem := size_problem(*image.size):
+        raise ImageError(f"{name} has {problem}")
+    with quiet_pillow():
+        facts = survey(image)
+        _refuse_losses(image, facts, name)
+        is_sideways = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in SIDEWAYS
+        image.load()
+        metadata = read_metadata(image, facts.is_upright_by_container, is_sideways)
+        upright = image
+        if metadata.orientation in _TURNS:
+            upright = image.transpose(_TURNS[metadata.orientation])
+        if upright.mode.startswith("I"):
+            picture = _from_sixteen_bit(upright, facts, name)
+        else:
+            picture = _from_eight_bit(upright, facts)
+        _give_meaning(picture, image, facts, name)
+    picture.exif, picture.is_exif_damaged = metadata.exif, metadata.is_damaged
+    picture.notes = _notes(picture, facts, metadata)
+    picture.unkept = tuple(dict.fromkeys(facts.unkept + metadata.unkept))
+    return picture
+
+
+def _refuse_losses(image: Image.Image, facts: Facts, name: str) -> None:
+    """Raise ImageError for what would not come back."""
+    # Further pictures of an MPO are previews and the like beside a phone's JPEG, and named.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise ImageError(
             f"{name} holds {frames} pictures, a .dco file holds one; save the one you want as PNG"
         )
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F"):
+    if facts.refusal:
+        raise ImageError(f"{name} has {facts.refusal}")
+    if image.mode in _WAYS_OUT:
         raise ImageError(
-            f"{name} has colour mode {image.mode}, which would not come back unchanged; convert "
-            "it to RGB first, as with Pillow's image.convert('RGB')"
+            f"{name} has colour mode {image.mode}, which would not come back unchanged; "
+            f"{_WAYS_OUT[image.mode]}"
         )
+    if image.mode == "F" or facts.kind in ("float", "complex"):
+        raise ImageError(f"{name} has floating-point values, expected 8 bits; {_FLOAT_WAY_OUT}")
+    if facts.kind == "signed":
+        raise ImageError(
+            f"{name} has signed values, of which none is black or white; shift and scale them to "
+            "unsigned 8 or 16 bits"
+        )
+    is_deep_grey = image.mode.startswith("I")
+    if facts.depth > 16:
+        raise ImageError(
+            f"{name} has values of {facts.depth} bits, of which only 16 would come back; scale "
+            "them to 0-65535 and save 16-bit grey"
+        )
+    if facts.depth > 8 and not is_deep_grey:
+        raise ImageError(
+            f"{name} has colours of {facts.depth} bits, of which only 8 would come back; convert "
+            "it to 8 bits first, or keep one channel as 16-bit grey"
+        )
+    if is_deep_grey and "transparency" in image.info:
+        raise ImageError(f"{name} has 16 bits and transparency; remove one of them first")
 
 
-def _has_deep_colour(image: Image.Image) -> bool:
-    if image.mode.startswith("I") or not getattr(image, "tile", None):
-        return False
-    codec, _, _, args = image.tile[0]
-    return ";16" in str(args) or (codec.startswith("ppm") and args[1] > 255)
-
-
-def _read_exif(image: Image.Image) -> tuple[int, dict]:
-    """Orientation, and the picture's fields about the rest; the caller's image stays as it is."""
-    orientation = 1
-    try:
-        exif = image.getexif()
-        orientation = exif.get(_ORIENTATION, 1)
-        rest = Image.Exif()
-        rest.load(exif.tobytes())
-        rest.pop(_ORIENTATION, None)
-        return orientation, {"exif": rest.tobytes() if len(rest) else None}
-    except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
-        return orientation, {"is_exif_damaged": True}
-
-
-def _from_sixteen_bit(image: Image.Image, name: str, kept: dict) -> Picture:
-    values = np.array(image).astype(np.float64)
+def _from_sixteen_bit(image: Image.Image, facts: Facts, name: str) -> Picture:
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
             f"{name} has integer values {values.min():.0f} to {values.max():.0f}, expected 16 bits"
         )
-    return Picture(values.astype(np.uint16), is_grey=True, is_sixteen_bit=True, **kept)
+    values = np.minimum(values, facts.white).astype(np.uint16)
+    if facts.white != 65535:
+        scaled = (np.arange(facts.white + 1) * (65535 / facts.white)).round().astype(np.uint16)
+        values = scaled[values]
+    if facts.is_inverted:
+        values = 65535 - values
+    return Picture(values, is_grey=True, is_sixteen_bit=True)
+
+
+def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
+    """8-bit pixels: palette resolved, alpha apart, and whether they are grey."""
+    if isinstance(value := image.info.get("transparency"), int) and image.mode == "L":
+        image = image.copy() if facts.transparent_scale > 1 else image
+        image.info["transparency"] = value * facts.transparent_scale
+    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+        image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
+    alpha = None
+    if image.mode in ("LA", "RGBA"):
+        alpha = np.array(image.getchannel("A"))
+        alpha = None if (alpha == 255).all() else alpha
+    if image.mode in ("1", "L", "LA"):
+        grey = image.getchannel(0) if image.mode == "LA" else image.convert("L")
+        return Picture(np.array(grey), is_grey=True, alpha=alpha)
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if not is_grey(pixels):
+        return Picture(pixels, alpha=alpha)
+    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=image.mode != "P", alpha=alpha)
+
+
+def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str) -> None:
+    """The picture's profile: its own, or one of what its file says otherwise."""
+    meaning = facts.meaning or from_png(image.info)
+    profile = image.info.get("icc_profile") or facts.profile
+    if meaning and meaning.problem:
+        raise ImageError(f"{name} has {meaning.problem}")
+    if not profile or (meaning and meaning.is_first):
+        meaning = meaning or _exif_meaning(image)
+        profile = None
+        if meaning and not meaning.is_srgb:
+            profile = meaning.profile(picture.is_grey and not picture.is_rgb)
+            if profile is None:
+                raise ImageError(f"{name} has primaries that no colours have; remove them first")
+    picture.profile = profile
+
+
+def _exif_meaning(image: Image.Image) -> Meaning | None:
+    if "srgb" in image.info:
+        return None
+    try:
+        exif = image.getexif()
+        return from_exif(exif, exif.get_ifd(0x8769), exif.get_ifd(0xA005))
+    except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
+        return None
+
+
+def _notes(picture: Picture, facts: Facts, metadata: Metadata) -> tuple[str, ...]:
+    notes = list(facts.notes)
+    if not 0.99 < metadata.aspect < 1.01:
+        notes.append(
+            f"its pixels are {metadata.aspect:.3g} times as wide as high, and only its metadata "
+            "says so"
+        )
+    note = _fit_profile(picture)
+    return tuple(notes + ([note] if note else []))
+
+
+def _fit_profile(picture: Picture) -> str | None:
+    """Keep a profile only where it fits the pixels; say what was done otherwise."""
+    if not picture.profile:
+        return None
+    space = colour_space(picture.profile)
+    if space == ("GRAY" if picture.is_grey else "RGB") and not picture.is_rgb:
+        return None
+    if space == "RGB" and picture.is_rgb:
+        return None
+    if space == "GRAY" and picture.is_rgb:
+        picture.is_rgb = False
+        return "its colour profile is for grey: it comes back as grey"
+    if space == "RGB" and not picture.is_sixteen_bit:
+        picture.is_rgb = True
+        return "its colour profile is for RGB: its grey comes back as RGB"
+    picture.profile = None
+    kind = "damaged" if space is None else f"for {space} and does not fit its pixels"
+    return f"its colour profile is {kind}, and left out"
