@@ -93,11 +93,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "decompress", commands.decompress, "decompress a .dco file, or a folder, to pictures",
         "photo.dco photo.png", "compressed/ pictures/", "photo.dco coarse.png --slices 2",
+        "photo.dco part.png --crop 2000,1000,640,480",
     )  # fmt: skip
     sub.add_argument("input", metavar="IN", help="a .dco file, or a folder of them")
     sub.add_argument("output", metavar="OUT", help="the picture (any format Pillow writes)")
     sub.add_argument("--slices", type=int, metavar="K", help="decode only the first K slices")
     sub.add_argument("--partial", action="store_true", help="show what a cut-off file still holds")
+    sub.add_argument(
+        "--crop", metavar="X,Y,W,H",
+        help="only this part, in pixels: reads and decodes no more of the file than it needs",
+    )  # fmt: skip
     with_model(sub, "name or path of a checkpoint; default: the shipped one that made the file")
 
     sub = command("inspect", commands.inspect, "show what is inside a .dco file", "photo.dco")

@@ -40,6 +40,7 @@ from dictco_lib.tiles import (
     cut,
     inside,
     latent_shape,
+    release_memory,
     synthesise,
     tile_boxes,
     tile_side,
@@ -131,6 +132,7 @@ def encode(
             y = _analyse(model, tiled.picture, box)
         with _adding(seconds, "entropy coding"):
             streams += model.latent_codec.compress(y, level, _precision(fast))
+            release_memory()
     return _file(model, tiled, streams, quality, fast, seconds)
 
 
@@ -168,6 +170,7 @@ def code_latent(
     with _adding(seconds, "entropy coding"):
         for y, box in zip(latent.y, latent.boxes, strict=True):
             more, part = model.latent_codec.compress_with_latent(y, level, _precision(fast))
+            release_memory()
             streams += more
             if keep:
                 y_hat[inside(box)] = part
@@ -190,6 +193,7 @@ def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> 
 
 def _analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
     y = analyse(model, picture, box)
+    release_memory()
     if y.is_cuda:  # the call returned before the work was done
         torch.cuda.synchronize(y.device)
     return y
@@ -309,6 +313,7 @@ def _decoded(
         size = (bottom - top, right - left)
         with _adding(seconds, "entropy coding"):
             y_hat = model.latent_codec.decompress([streams[i]], size, level, dtype, coder)
+            release_memory()
         yield boxes[i], y_hat
 
 

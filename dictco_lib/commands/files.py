@@ -16,7 +16,7 @@ from dictco_lib.commands.common import (
     refuse,
     tell,
 )
-from dictco_lib.errors import DictcoError, WrongModel
+from dictco_lib.errors import DictcoError, OptionError, WrongModel
 
 
 def compress(args: argparse.Namespace) -> None:
@@ -98,31 +98,43 @@ def _model_finder(args: argparse.Namespace) -> Callable:
 
 def decompress(args: argparse.Namespace) -> None:
     """Files to pictures."""
-    from dictco_lib.bitstream import unpack
-    from dictco_lib.coding import decode
+    from dictco_lib.coding import decode, read_header
     from dictco_lib.images import output_format, write_image
     from dictco_lib.plain import decode_plain
 
     jobs = jobs_of(args.input, args.output, lambda p: p.suffix.lower() == ".dco", ".png")
     if any(source.suffix.lower() == PLAIN_SUFFIX for source, _ in jobs):
         refuse("a .bin file has no slices", slices=args.slices, partial=args.partial)
+        refuse("a .bin file has no tiles", crop=args.crop)
     for _, target in jobs:
         output_format(target)  # a wrong suffix is named before the slow part
+    crop = _crop(args.crop)
     find = _model_finder(args)
 
     def work(source: Path, target: Path) -> str:
-        data = read_bytes(source)
         if source.suffix.lower() == PLAIN_SUFFIX:
             if not args.model:
                 raise WrongModel(f"{source} does not say which model made it; give it: --model")
-            image = decode_plain(find(b""), data)
+            image = decode_plain(find(b""), read_bytes(source))
         else:
-            model = find(unpack(data, partial=args.partial).fingerprint)
-            image = decode(model, data, slices=args.slices, partial=args.partial)
+            model = find(read_header(source).fingerprint)
+            image = decode(model, source, slices=args.slices, partial=args.partial, crop=crop)
         tell(target, write_image(image, target))
         return f"{target}: {image.width}x{image.height} {image.mode}"
 
     each(jobs, work, args.debug)
+
+
+def _crop(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(side) for side in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"--crop {text!r}: expected four whole numbers X,Y,WIDTH,HEIGHT, as in 0,0,640,480"
+        ) from None
+    return x, y, width, height
 
 
 def inspect(args: argparse.Namespace) -> None:

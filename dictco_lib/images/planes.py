@@ -10,6 +10,8 @@ from PIL import Image
 
 from dictco_lib.errors import BadHeader
 
+_AGAIN = "get the file again"
+
 
 def inflate(data: bytes, limit: int, what: str) -> bytes:
     """Undo ``zlib.compress``, without ever making more than ``limit`` bytes.
@@ -29,13 +31,25 @@ def inflate(data: bytes, limit: int, what: str) -> bytes:
     return inflated
 
 
+def image_samples(image: Image.Image, mode: str) -> np.ndarray:
+    """An image's samples in a mode, (H, W, bands) uint8; (H, W) for one band.
+
+    Strip by strip: Pillow converts, and hands over, by copies of the whole.
+    """
+    samples = np.empty((image.height, image.width, Image.getmodebands(mode)), np.uint8)
+    for rows in strips(image.height, image.width):
+        strip = image.crop((0, rows.start, image.width, rows.stop)).convert(mode)
+        samples[rows] = np.asarray(strip).reshape(samples[rows].shape)
+    return samples if samples.shape[2] > 1 else samples[:, :, 0]
+
+
 def pack_plane(plane: np.ndarray) -> bytes:
     """A (H, W) uint8 plane without loss: differences along the rows, deflated."""
     # Differences halve the bytes of soft edges, and cost nothing for hard ones.
     engine = zlib.compressobj(9)
     parts = [
         engine.compress(np.diff(plane[rows], axis=1, prepend=np.uint8(0)).tobytes())
-        for rows in _strips(*plane.shape)
+        for rows in strips(*plane.shape)
     ]
     return b"".join([*parts, engine.flush()])
 
@@ -60,7 +74,7 @@ def unpack_plane(
     width, height = size
     plane = np.empty((bottom - top, right - left), np.uint8)
     source = _Inflating(data, width * height)
-    for rows in _strips(bottom, width):
+    for rows in strips(bottom, width):
         strip = source.read((rows.stop - rows.start) * width)
         steps = np.frombuffer(strip, np.uint8).reshape(-1, width)
         kept = slice(max(rows.start, top), rows.stop)
@@ -72,7 +86,7 @@ def unpack_plane(
     return plane
 
 
-def _strips(height: int, width: int) -> list[slice]:
+def strips(height: int, width: int) -> list[slice]:
     """Rows some at a time, about a million samples together."""
     step = max(1, 2**20 // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
@@ -92,7 +106,7 @@ class _Inflating:
             parts.append(part)
             count -= len(part)
         if count:
-            raise BadHeader(f"alpha ends early, expected {self.total} bytes; get the file again")
+            raise BadHeader(f"alpha ends early, expected {self.total} bytes; {_AGAIN}")
         return b"".join(parts)
 
     def check_end(self) -> None:
@@ -111,7 +125,7 @@ class _Inflating:
             try:
                 part = self.engine.decompress(tail, most)
             except zlib.error as error:
-                raise BadHeader(f"alpha cannot be inflated ({error}); get it again") from None
+                raise BadHeader(f"alpha cannot be inflated ({error}); {_AGAIN}") from None
         return part
 
 

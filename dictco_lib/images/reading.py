@@ -46,6 +46,7 @@ from dictco_lib.images.icc import colour_space
 from dictco_lib.images.meaning import Meaning, from_exif, from_png
 from dictco_lib.images.metadata import ORIENTATION, SIDEWAYS, Metadata, read_metadata
 from dictco_lib.images.picture import Picture
+from dictco_lib.images.planes import image_samples
 from dictco_lib.images.quiet import quiet_pillow
 from dictco_lib.images.survey import survey
 from dictco_lib.limits import size_problem
@@ -270,12 +271,12 @@ def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
         image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
     alpha = None
     if image.mode in ("LA", "RGBA"):
-        alpha = np.array(image.getchannel("A"))
+        alpha = image_samples(image.getchannel("A"), "L")
         alpha = None if (alpha == 255).all() else alpha
     if image.mode in ("1", "L", "LA"):
-        grey = image.getchannel(0) if image.mode == "LA" else image.convert("L")
-        return Picture(np.array(grey), is_grey=True, alpha=alpha)
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        grey = image.getchannel(0) if image.mode == "LA" else image
+        return Picture(image_samples(grey, "L"), is_grey=True, alpha=alpha)
+    pixels = image_samples(image, "RGB")
     if not is_grey(pixels):
         return Picture(pixels, alpha=alpha)
     return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=image.mode != "P", alpha=alpha)
