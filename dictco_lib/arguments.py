@@ -8,8 +8,19 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from dictco_lib.bitstream import Container, Sliceable
-from dictco_lib.errors import BitstreamError, DictcoError, OptionError
+from dictco_lib.checkpoints import fingerprint
+from dictco_lib.errors import (
+    BadHeader,
+    BitstreamError,
+    OptionError,
+    QualityError,
+    WrongModel,
+)
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import Box
 
@@ -24,26 +35,45 @@ def check_codec(model: object) -> None:
         )
 
 
-def number(
-    value: object, name: str, low: float, high: float, error: type[DictcoError] = OptionError
-) -> float:
-    """A number from ``low`` to ``high``, as Python's; a tensor or array of one value counts.
+def check_model(model: DictionaryCodec, container: Container) -> None:
+    """Raise WrongModel unless the file was made by this model."""
+    own = fingerprint(model)
+    if container.fingerprint != own:
+        raise WrongModel(
+            f"the file was made by model {container.fingerprint.hex()}, loaded is "
+            f"{model.config.name!r} {own.hex()}; give the checkpoint that made it (--model)"
+        )
+    if (container.quality is None) == model.config.is_variable_rate:
+        raise BadHeader("the file's quality does not fit the model's kind; get the file again")
+
+
+def rate_of(model: DictionaryCodec, quality: float | None) -> tuple[float | None, Tensor | None]:
+    """A quality as a file holds it, in hundredths, and its level.
 
     Raises:
-        DictcoError: the one that is given, for anything else, NaN and True among it.
+        QualityError: if it is none that this model can give.
     """
-    one = _only_value(value)
-    is_number = isinstance(one, Real) and not isinstance(one, bool)
-    if not is_number or not low <= one <= high:
-        shown = f"{float(one):g}" if is_number and abs(one) < 1e300 else _kind(value)
-        raise error(f"{name} is {shown}, expected a number from {low:g} to {high:g}")
-    return float(one)
+    if quality is not None and model.config.is_variable_rate:
+        as_float = as_number(quality)
+        if as_float is None or not 0 <= as_float <= 100:
+            raise QualityError(f"quality is {quoted(quality)}, expected a number from 0 to 100")
+        quality = round(as_float, 2)
+    return quality, level_of(model, quality)
 
 
-def _only_value(value: object) -> object:
+def level_of(model: DictionaryCodec, quality: float | None) -> Tensor | None:
+    """The level of encoder and decoder alike, in float64: the gain of z depends on it."""
+    weight = next(model.parameters())
+    return model.level(quality, torch.empty(1, dtype=torch.float64, device=weight.device))
+
+
+def as_number(value: object) -> float | None:
+    """A real number as Python's, and a tensor or array of one; None for all else, True too."""
     try:
-        return value.item() if getattr(value, "shape", None) == () else value
-    except (AttributeError, RuntimeError):  # such as a tensor without data
+        one = value if isinstance(value, Real) else value.item()
+        is_number = isinstance(one, Real) and not isinstance(one, (bool, np.bool_))
+        return float(one) if is_number else None
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
         return None
 
 
@@ -54,7 +84,7 @@ def whole_number(value: object, name: str) -> int:
         OptionError: for anything else; True and 1.0 are none.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionError(f"{name} is {_kind(value)}, expected a whole number")
+        raise OptionError(f"{name} is {quoted(value)}, expected a whole number")
     return int(value)
 
 
@@ -70,7 +100,7 @@ def window_of(crop: object, container: Container) -> Box:
         x, y, width, height = (whole_number(side, "crop") for side in crop)
     except (TypeError, ValueError):
         raise OptionError(
-            f"got {_kind(crop)} as the crop, expected four whole numbers: x, y, width, height"
+            f"got {quoted(crop)} as the crop, expected four whole numbers: x, y, width, height"
         ) from None
     inside = 0 <= x < x + width <= container.width and 0 <= y < y + height <= container.height
     if not inside:
@@ -174,3 +204,10 @@ class _Pieces:
 
 def _kind(value: object) -> str:
     return f"a {type(value).__name__}" if value is not None else "None"
+
+
+def quoted(value: object) -> str:
+    """A short value as it is written, and the kind of any other."""
+    if isinstance(value, (int, float, complex, str)) and len(text := repr(value)) <= 40:
+        return text
+    return _kind(value)

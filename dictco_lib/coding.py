@@ -16,7 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dictco_lib.arguments import check_codec, file_bytes, number, whole_number, window_of
+from dictco_lib.arguments import (
+    check_codec,
+    check_model,
+    file_bytes,
+    level_of,
+    rate_of,
+    whole_number,
+    window_of,
+)
 from dictco_lib.bitstream import (
     Chunk,
     Container,
@@ -29,7 +37,7 @@ from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
 from dictco_lib.entropy.slices import SliceCoder
 from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
-from dictco_lib.errors import BadHeader, ImageError, LossWarning, QualityError, WrongModel
+from dictco_lib.errors import ImageError, LossWarning
 from dictco_lib.images import Picture, read_picture, to_pil
 from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
@@ -123,7 +131,7 @@ def encode(
     check_codec(model)
     if quality is None and model.config.is_variable_rate:
         quality = 50.0
-    quality, level = _rate(model, quality)  # a wrong quality is named before the work begins
+    quality, level = rate_of(model, quality)  # a wrong quality is named before the work begins
     tiled = _tiled(model, image, metadata, tile)
     seconds = {"network": 0.0, "entropy coding": 0.0}
     streams: list[LatentStreams] = []
@@ -132,7 +140,6 @@ def encode(
             y = _analyse(model, tiled.picture, box)
         with _adding(seconds, "entropy coding"):
             streams += model.latent_codec.compress(y, level, _precision(fast))
-            release_memory()
     return _file(model, tiled, streams, quality, fast, seconds)
 
 
@@ -143,9 +150,11 @@ def to_latent(
     """The first half of :func:`encode`, with its arguments: read, cut in tiles, analyse."""
     check_codec(model)
     tiled = _tiled(model, image, metadata, tile)
-    start = time.perf_counter()
-    y = [_analyse(model, tiled.picture, box) for box in tiled.boxes]
-    return Latent(**vars(tiled), y=y, seconds=time.perf_counter() - start)
+    seconds, y = {"network": 0.0}, []
+    for box in tiled.boxes:
+        with _adding(seconds, "network"):
+            y.append(_analyse(model, tiled.picture, box))
+    return Latent(**vars(tiled), y=y, seconds=seconds["network"])
 
 
 @torch.no_grad()
@@ -164,16 +173,15 @@ def code_latent(
         not to be kept: it takes as much memory as the latent.
     """
     seconds = {"network": latent.seconds, "entropy coding": 0.0}
-    quality, level = _rate(model, quality)
+    quality, level = rate_of(model, quality)
     y_hat = torch.empty(1, model.config.M, *latent.shape) if keep else None
     streams: list[LatentStreams] = []
-    with _adding(seconds, "entropy coding"):
-        for y, box in zip(latent.y, latent.boxes, strict=True):
+    for y, box in zip(latent.y, latent.boxes, strict=True):
+        with _adding(seconds, "entropy coding"):
             more, part = model.latent_codec.compress_with_latent(y, level, _precision(fast))
-            release_memory()
-            streams += more
-            if keep:
-                y_hat[inside(box)] = part
+        streams += more
+        if keep:
+            y_hat[inside(box)] = part
     return _file(model, latent, streams, quality, fast, seconds), y_hat
 
 
@@ -193,7 +201,6 @@ def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> 
 
 def _analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
     y = analyse(model, picture, box)
-    release_memory()
     if y.is_cuda:  # the call returned before the work was done
         torch.cuda.synchronize(y.device)
     return y
@@ -306,14 +313,13 @@ def _decoded(
     slices = None if slices is None else whole_number(slices, "slices")
     boxes = _boxes(container)
     streams = latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
-    level = _level(model, container.quality)
+    level = level_of(model, container.quality)
     dtype = _precision(bool(container.flags & Flag.FAST))
     for i in wanted:
         top, left, bottom, right = boxes[i]
         size = (bottom - top, right - left)
         with _adding(seconds, "entropy coding"):
             y_hat = model.latent_codec.decompress([streams[i]], size, level, dtype, coder)
-            release_memory()
         yield boxes[i], y_hat
 
 
@@ -369,37 +375,14 @@ def _synthesised(
     return picture_of(container, samples, window)
 
 
-def check_model(model: DictionaryCodec, container: Container) -> None:
-    """Raise WrongModel unless the file was made by this model."""
-    own = fingerprint(model)
-    if container.fingerprint != own:
-        raise WrongModel(
-            f"the file was made by model {container.fingerprint.hex()}, loaded is "
-            f"{model.config.name!r} {own.hex()}; give the checkpoint that made it (--model)"
-        )
-    if (container.quality is None) == model.config.is_variable_rate:
-        raise BadHeader("the file's quality does not fit the model's kind; get the file again")
-
-
-def _rate(model: DictionaryCodec, quality: float | None) -> tuple[float | None, Tensor | None]:
-    """A quality as a file holds it, in hundredths, and its level."""
-    if quality is not None and model.config.is_variable_rate:
-        quality = round(number(quality, "quality", 0, 100, QualityError), 2)
-    return quality, _level(model, quality)
-
-
-def _level(model: DictionaryCodec, quality: float | None) -> Tensor | None:
-    """The level of encoder and decoder alike, in float64: the gain of z depends on it."""
-    weight = next(model.parameters())
-    return model.level(quality, torch.empty(1, dtype=torch.float64, device=weight.device))
-
-
 def _precision(fast: bool) -> torch.dtype:
     return torch.float32 if fast else torch.float64
 
 
 @contextmanager
 def _adding(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Time a step, and leave no freed memory to the next."""
     start = time.perf_counter()
     yield
+    release_memory()
     seconds[name] += time.perf_counter() - start

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from dictco_lib.arguments import as_number, check_codec, quoted
 from dictco_lib.coding import Encoded, Latent, code_latent, to_latent
 from dictco_lib.errors import TargetError
 from dictco_lib.evaluation.metrics import psnr
@@ -90,6 +91,7 @@ def encode_to(
             sizes that a small picture can have; if the model has one fixed rate; or if not
             exactly one target is given.
     """
+    check_codec(model)
     target = _target(bpp, max_bytes, min_psnr)
     if not model.config.is_variable_rate:
         raise TargetError(
@@ -112,8 +114,10 @@ def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) 
             "min_psnr"
         )
     kind, asked = next(iter(given.items()))
-    if not (math.isfinite(asked) and asked > 0):
-        raise TargetError(f"{kind} is {asked}, expected a number above 0")
+    wanted = as_number(asked)
+    if wanted is None or not (math.isfinite(wanted) and wanted > 0):
+        raise TargetError(f"{kind} is {quoted(asked)}, expected a number above 0")
+    asked = wanted
     window = {
         "bpp": (0.99 * asked, 1.01 * asked),
         "max_bytes": (0.98 * asked, asked),
