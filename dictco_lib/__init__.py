@@ -13,7 +13,12 @@ from __future__ import annotations
 import importlib
 import warnings
 
+from dictco_lib.threads import wait_asleep
+
 __version__ = "0.1.0"
+
+# Before anything here loads torch, whose threads would be slow beside other programs.
+wait_asleep()
 
 # compressai decorates two small functions with torch.jit.script; torch 2.10+ says so at import.
 warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
