@@ -130,7 +130,7 @@ def other_pictures(first: Conditions, second: Conditions) -> str | None:
     )
 
 
-def doubts(first: Conditions, second: Conditions) -> list[str]:
+def unlike(first: Conditions, second: Conditions) -> list[str]:
     """Why two measurements of the same pictures may still not compare, one sentence a reason."""
     known = [c for c in (first, second) if c.source]
     if len(known) < 2:  # made by hand: its maker knows
@@ -157,9 +157,7 @@ def doubts(first: Conditions, second: Conditions) -> list[str]:
                 f"pictures have no such value and are left out: {listed(c.left_out)}"
             )
     if None not in (first.space, second.space) and first.space != second.space:
-        found.append(
-            f"{first.source} measures {first.space}, {second.source} {second.space}"
-        )
+        found.append(f"{first.source} measures {first.space}, {second.source} {second.space}")
     if first.rate != second.rate:
         found += [
             f"{c.source} counts whole files, with profile and alpha of pictures that have them, "
@@ -168,3 +166,15 @@ def doubts(first: Conditions, second: Conditions) -> list[str]:
             if c.rate is None and c.mode == "real"
         ]
     return found
+
+
+def unlike_any(found: Sequence[Conditions]) -> list[str]:
+    """What keeps several measurements from being compared at a glance, each said once."""
+    known = [c for c in found if c.pictures is not None]
+    pairs = [(known[0], c) for c in found if c is not known[0]] if known else []
+    texts = []
+    for first, second in pairs:
+        if text := other_pictures(first, second):
+            texts.append(f"{text}: their curves do not compare; see --common")
+        texts += unlike(first, second)
+    return list(dict.fromkeys(texts))
