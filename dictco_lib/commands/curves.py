@@ -43,7 +43,8 @@ def anchors(args: argparse.Namespace) -> None:
         written, failed = [], {}
         options = {"folder": args.folder}
         for key, report in measure(keys, paths, args.workers, bar.update, **options):
-            failed |= report["failed"]
+            for name, reason in report["failed"].items():
+                failed.setdefault(name, []).append(reason)
             if "results" not in report:
                 continue
             bar.write(_table(key, report))
@@ -52,7 +53,8 @@ def anchors(args: argparse.Namespace) -> None:
                 written.append(f"{key}.json")
     if written:
         print(f"wrote {', '.join(written)} in {args.out}")
-    refuse_failed(failed, len(paths))
+    reasons = {name: "; ".join(dict.fromkeys(found)) for name, found in failed.items()}
+    refuse_failed(reasons, len(paths))
 
 
 def _table(key: str, report: dict) -> str:

@@ -156,8 +156,12 @@ def unlike(first: Conditions, second: Conditions) -> list[str]:
                 f"{c.source}: {len(c.left_out)} of {len(c.pictures or ()) + len(c.left_out)} "
                 f"pictures have no such value and are left out: {listed(c.left_out)}"
             )
-    if None not in (first.space, second.space) and first.space != second.space:
-        found.append(f"{first.source} measures {first.space}, {second.source} {second.space}")
+    if first.space != second.space:
+        found += [
+            f"{c.source} does not say of which colours its values are, the other one's are of RGB"
+            for c in known
+            if c.space is None
+        ]
     if first.rate != second.rate:
         found += [
             f"{c.source} counts whole files, with profile and alpha of pictures that have them, "

@@ -63,9 +63,13 @@ def mean_points(
     for row in rows:
         if row["image"] in names:
             pair = row.get("bpp"), linear(row, metric) if _has(row, metric) else None
-            if not all(map(is_finite, pair)):
-                raise CurveError(f"{source}: a row of {row['image']} lacks bpp or {metric}")
-            groups.setdefault(str(row.get("quality")), {})[row["image"]] = pair
+            group = groups.setdefault(str(row.get("quality")), {})
+            if not all(map(is_finite, pair)) or "quality" not in row or row["image"] in group:
+                raise CurveError(
+                    f"{source}: {row['image']} needs one row a quality, with quality, bpp and "
+                    f"{metric}; measure it anew"
+                )
+            group[row["image"]] = pair
     for quality, group in groups.items():
         if missing := [name for name in names if name not in group]:
             raise CurveError(f"{source}: {missing[0]} has no row at quality {quality}")
