@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
 
     def with_metric(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
+        sub.add_argument(
+            "--common", action="store_true",
+            help="means over the pictures that the reports share, where they are of others too",
+        )  # fmt: skip
 
     sub = command(
         "compress", commands.compress, "compress a picture, or a folder of them, to .dco files",

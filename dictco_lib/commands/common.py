@@ -107,3 +107,13 @@ def read_bytes(path: Path) -> bytes:
     if not path.exists():
         raise DictcoError(f"{path} does not exist")
     return path.read_bytes()
+
+
+def refuse_failed(failed: dict[str, str], total: int) -> None:
+    """Name the pictures that were left out of reports, picture -> reason, and raise for them."""
+    for name, reason in failed.items():
+        print(reason if name in reason else f"{name}: {reason}", file=sys.stderr)
+    if failed:
+        text = f"{len(failed)} of {total} pictures failed and are left out: "
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise DictcoError(text + ", ".join(list(failed)[:5]) + more)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.metrics import decibels
+from dictco_lib.evaluation.rows import conditions_of
 from dictco_lib.files import data_file
 
 #: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
@@ -15,8 +17,12 @@ _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", 
 
 
 @cache
+def _data() -> dict[str, dict]:
+    return json.loads(data_file("published_kodak.json").read_text())
+
+
 def _records() -> dict[str, dict]:
-    return json.loads(data_file("published_kodak.json").read_text())["curves"]
+    return _data()["curves"]
 
 
 def published_names() -> list[str]:
@@ -52,7 +58,12 @@ def published(name: str, metric: str = "PSNR") -> Curve:
     if values is None:
         other = "MS-SSIM" if metric == "PSNR" else "PSNR"
         raise CurveError(f"published curve {name!r} is one of {other} and has no {metric}")
-    return Curve(found["name"], found["bpp"], values, is_published=True, metric=metric)
+    conditions = conditions_of(_data() | {"results": found}, f"published:{name}", metric)
+    conditions = replace(conditions, space="RGB")
+    return Curve(
+        found["name"], found["bpp"], values, is_published=True, metric=metric,
+        conditions=conditions,
+    )  # fmt: skip
 
 
 def qualities(results: dict, metric: str) -> object:

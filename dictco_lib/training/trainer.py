@@ -21,7 +21,7 @@ from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.clock import Clock
-from dictco_lib.training.data import Batches, Share, uniforms
+from dictco_lib.training.data import Batches, Share, name_small, uniforms
 from dictco_lib.training.loss import LossOf, rate_distortion, trade_off
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.routing import named_statistics, update_selection_bias
@@ -56,6 +56,8 @@ class Trainer:
             recipe.data, self.share, crop=recipe.crop, scale=recipe.scale, seed=recipe.seed,
             cache_mb=recipe.cache_mb // max(1, recipe.workers),
         )  # fmt: skip
+        if self.accelerator.is_main_process:
+            name_small(self.batches.photos, recipe.crop)
         self.step = 0
         self.seconds = 0.0  # of training, over all resumed parts
         self.best = math.inf  # validation loss of best.safetensors
