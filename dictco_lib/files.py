@@ -91,8 +91,10 @@ def parse_json(text: str | bytes, what: str, kind: type[DictcoError], advice: st
         return json.loads(text, object_pairs_hook=table, parse_int=integer)
 
 
-def read_json(path: str | Path, kind: type[DictcoError], advice: str) -> object:
-    """The value of a JSON file: see :func:`parse_json`."""
+def read_json(
+    path: str | Path, kind: type[DictcoError], advice: str, what: str | None = None
+) -> object:
+    """The value of a JSON file, which messages call ``what``: see :func:`parse_json`."""
     with foreign(f"{path} cannot be read", kind, advice), open(path, "rb") as file:
         data = file.read(MAX_JSON + 1)  # never all of a device or a log of years
-    return parse_json(data, str(path), kind, advice)
+    return parse_json(data, what or str(path), kind, advice)

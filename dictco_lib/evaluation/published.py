@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
-from dictco_lib.errors import CurveError
+from dictco_lib.errors import CurveError, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.metrics import decibels
-from dictco_lib.files import data_file
+from dictco_lib.files import data_file, read_json
 
 #: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
 _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim")}
@@ -16,7 +15,7 @@ _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", 
 
 @cache
 def _records() -> dict[str, dict]:
-    return json.loads(data_file("published_kodak.json").read_text())["curves"]
+    return read_json(data_file("published_kodak.json"), CurveError, "install it again")["curves"]
 
 
 def published_names() -> list[str]:
@@ -32,7 +31,7 @@ def record(name: str) -> dict:
     """
     if name.lower() not in _records():
         raise CurveError(
-            f"no published curve {name!r}; known on Kodak are {', '.join(published_names())}"
+            f"no published curve {quoted(name)}; known on Kodak are {', '.join(published_names())}"
         )
     return _records()[name.lower()]
 
