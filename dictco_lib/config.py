@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields, replace
 
-from dictco_lib.errors import ConfigError, QualityError
+from dictco_lib.errors import ConfigError, QualityError, listed, quoted
 
 #: The six rate-distortion trade-offs (MSE) that the field publishes. Larger means more bits.
 LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
@@ -17,6 +17,19 @@ MS_SSIM_MIN_SIDE = 160
 #: fingerprints.
 _LATER_FIELDS = ("top_k",)
 MAX_SLICES = 240
+#: No field of a configuration is larger: about ten times what the field publishes. Whatever
+#: multiplies must have a bound, because a configuration may come with a file.
+_MOST = {
+    "N": 4096, "M": 4096, "groups": 4096, "widths": 4096, "head_dims": 4096, "blocks": 64,
+    "residual_blocks": 32, "reduction": 256, "window": 64, "hyper_head_dim": 4096,
+    "hyper_window": 64, "hyper_channels": 4096, "experts": 256, "top_k": 256, "entries": 8192,
+    "dictionary_dim": 8192, "heads": 256, "context_channels": 4096, "parameter_widths": 4096,
+}  # fmt: skip
+_MOST_ANCHORS = 64
+#: What the fields may come to together: four times the weights and five times the widest map
+#: (floats at once, for an input of 64x64 pixels) of the largest published model.
+MAX_WEIGHTS = 2**29
+MAX_ACTIVATION = 2**22
 
 
 @dataclass(frozen=True)
@@ -51,10 +64,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         self._check_types()
-        self._check(sum(self.groups) == self.M, f"groups {self.groups} must add up to M={self.M}")
+        self._check(
+            sum(self.groups) == self.M, f"groups {quoted(self.groups)} must add up to M={self.M}"
+        )
         for field, n in (("widths", 3), ("head_dims", 3), ("blocks", 3), ("parameter_widths", 2)):
             got = getattr(self, field)
-            self._check(len(got) == n, f"{field} {got} has {len(got)} entries, expected {n}")
+            self._check(len(got) == n, f"{field} has {len(got)} entries, expected {n}")
         # A .dco file numbers its slices in one byte, where 16 values are taken.
         self._check(len(self.groups) <= MAX_SLICES, f"groups: more than {MAX_SLICES} slices")
         for width, head in zip(
@@ -80,8 +95,13 @@ class ModelConfig:
         )
         self._check(
             len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
-            f"lmbdas {self.lmbdas} must be empty or at least two increasing values",
+            f"lmbdas {quoted(self.lmbdas)} must be empty or at least two increasing values",
         )
+        for what, got, most in (
+            ("weights", weights(self), MAX_WEIGHTS),
+            ("numbers at once for 64x64 pixels", activation(self), MAX_ACTIVATION),
+        ):
+            self._check(got <= most, f"it comes to {got} {what}, at most {most} are computed")
 
     def _check_types(self) -> None:
         """Values may come from a file: every one is checked before anything is computed."""
@@ -90,25 +110,30 @@ class ModelConfig:
             if kind.startswith("tuple"):
                 self._check(
                     isinstance(value, (list, tuple)),
-                    f"{field.name} is {value!r}, expected a list of numbers",
+                    f"{field.name} is {quoted(value)}, expected a list of numbers",
                 )
                 object.__setattr__(self, field.name, tuple(value))
             if kind in ("str", "bool"):
                 self._check(
-                    type(value).__name__ == kind, f"{field.name} is {value!r}, not a {kind}"
+                    type(value).__name__ == kind,
+                    f"{field.name} is {quoted(value)}, not a {kind}",
                 )
             elif field.name == "lmbdas":
-                ok = all(type(v) in (int, float) and 0 < v < math.inf for v in value)
-                self._check(ok, f"lmbdas {value} must be positive numbers")
+                ok = len(value) <= _MOST_ANCHORS
+                ok = ok and all(type(v) in (int, float) and 1e-9 <= v <= 1e9 for v in value)
+                message = f"expected up to {_MOST_ANCHORS} numbers from 1e-9 to 1e9"
+                self._check(ok, f"lmbdas is {quoted(value)}, {message}")
             else:
                 least = 0 if field.name in ("experts", "top_k", "blocks", "residual_blocks") else 1
+                most = _MOST[field.name]
                 values = value if kind.startswith("tuple") else (value,)
-                ok = all(type(v) is int and v >= least for v in values)
-                self._check(ok, f"{field.name} is {value!r}, expected integers from {least}")
+                ok = all(type(v) is int and least <= v <= most for v in values)
+                message = f"expected integers from {least} to {most}"
+                self._check(ok, f"{field.name} is {quoted(value)}, {message}")
 
     def _check(self, ok: bool, message: str) -> None:
         if not ok:
-            raise ConfigError(f"model config {self.name!r}: {message}")
+            raise ConfigError(f"model config {quoted(self.name)}: {message}")
 
     @property
     def is_variable_rate(self) -> bool:
@@ -141,8 +166,8 @@ class ModelConfig:
         unknown = sorted(map(str, set(values) - {f.name for f in fields(cls)}))
         if unknown:
             raise ConfigError(
-                f"model config has unknown keys {unknown}; it was written by another version "
-                "of dictco_lib, or misspelt"
+                f"model config has unknown keys [{listed(unknown)}]; it was written by another "
+                "version of dictco_lib, or misspelt"
             )
         return cls(**values)
 
@@ -152,6 +177,56 @@ def interpolate_lmbda(anchors: tuple[float, ...], level: float) -> float:
     low = min(int(level), len(anchors) - 2)
     a, b = (math.log(v) for v in anchors[low : low + 2])
     return math.exp(a + (level - low) * (b - a))
+
+
+def weights(config: ModelConfig) -> int:
+    """How many numbers the matrices and kernels of a model hold; vectors add a few per cent."""
+    c, dim = config, config.dictionary_dim
+
+    def blocks(width: int) -> int:  # of a down- or upsampling step
+        inner = width // c.reduction
+        return c.residual_blocks * (2 * width * inner + 9 * inner**2)
+
+    def stage(width: int, head_dim: int, window: int, count: int) -> int:
+        return count * (10 * width**2 + width // head_dim * (2 * window - 1) ** 2) + 9 * width**2
+
+    sizes = (3, *c.widths)
+    transform = 25 * c.widths[-1] * c.M
+    for i, (a, b) in enumerate(zip(sizes, c.widths, strict=False)):
+        count = c.blocks[i]
+        transform += 25 * a * b + blocks(b)
+        transform += stage(b, c.head_dims[i], c.window, count) if count else 0
+    hyper = 3 * (stage(c.N, c.hyper_head_dim, c.hyper_window, 1) + 9 * c.N**2 + blocks(c.N))
+    hyper += 25 * c.N * (c.M + 2 * c.hyper_channels)
+    dictionaries = c.experts * c.entries * dim
+    slices, query = 0, 2 * c.hyper_channels
+    for size in c.groups:
+        support = query + c.context_channels
+        slices += dim * (query + c.context_channels + 20 * dim) + dictionaries
+        slices += 27 * (support * c.parameter_widths[0] + math.prod(c.parameter_widths))
+        slices += 9 * size * (c.parameter_widths[0] + 3 * c.parameter_widths[1])
+        query += size
+    return 2 * transform + hyper + slices + (0 if c.experts else c.entries * dim)
+
+
+def activation(config: ModelConfig) -> int:
+    """Numbers of the largest map that an input of 64x64 pixels makes: what memory follows."""
+    c = config
+
+    def stage(side: int, width: int, head_dim: int, window: int) -> int:
+        places = (-(-side // window) * window) ** 2  # padded to whole windows
+        return places * max(4 * width, width // head_dim * window**2)
+
+    stages = [
+        stage(32 >> i, c.widths[i], c.head_dims[i], c.window) if c.blocks[i] else 0
+        for i in range(3)
+    ]
+    maps = [(32 >> i) ** 2 * width for i, width in enumerate(c.widths)]
+    hyper = stage(2, c.N, c.hyper_head_dim, c.hyper_window)
+    support = 2 * c.hyper_channels + c.M + c.context_channels
+    keys = c.heads * max(1, c.experts) * c.entries
+    slices = 16 * max(9 * support, 4 * c.dictionary_dim, keys)
+    return max(*stages, *maps, hyper, slices)
 
 
 DCAE = ModelConfig()

@@ -8,17 +8,18 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dictco_lib.checkpoints.census import MAX_TENSORS, check_header
 from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
 from dictco_lib.checkpoints.published import empty_model, load_published
 from dictco_lib.config import PRESETS, ModelConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
 from dictco_lib.entropy.hyperprior import content_key
-from dictco_lib.errors import CheckpointError, ConfigError
-from dictco_lib.files import DATA_FOLDERS, atomic_path
+from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
+from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
 from dictco_lib.models import DictionaryCodec
 
 FORMAT = "dictco-checkpoint-1"
@@ -102,16 +103,13 @@ def _halved(value: Tensor) -> Tensor:
 def read_info(path: str | Path) -> dict:
     """Configuration and info of a checkpoint, without its weights."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
+    check_header(path, CheckpointError)
+    with foreign(f"{path} is no readable safetensors file", CheckpointError, _GET_AGAIN):
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
+            f"{path} has format {quoted(metadata.get('format'))}, expected {FORMAT!r}; "
             "for published weights use load_published"
         )
     return {part: _table(path, part, metadata.get(part)) for part in ("config", "info")}
@@ -120,10 +118,7 @@ def read_info(path: str | Path) -> dict:
 def _table(path: Path, part: str, text: str | None) -> dict:
     if text is None:
         raise CheckpointError(f"{path} has no {part!r} in its metadata; {_GET_AGAIN}")
-    try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{part!r} in {path} is no JSON ({error}); {_GET_AGAIN}") from None
+    table = parse_json(text, f"{part!r} in {path}", CheckpointError, _GET_AGAIN)
     if not isinstance(table, dict):
         raise CheckpointError(
             f"{part!r} in {path} is a {type(table).__name__}, expected a table; {_GET_AGAIN}"
@@ -148,11 +143,10 @@ def load_checkpoint(
         config = ModelConfig.from_dict(read_info(path)["config"])
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
-    try:
+    with foreign(f"the tensors of {path} cannot be read", CheckpointError, _GET_AGAIN):
         with safe_open(path, "pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"the tensors of {path} cannot be read: {error}") from None
+            keys = list(file.keys())[: MAX_TENSORS + 1]
+            state = {key: file.get_tensor(key) for key in keys}
     try:
         model = build(config, state)
     except CheckpointError as error:
@@ -179,8 +173,8 @@ def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     ]
     if missing or unknown or wrong:
         raise CheckpointError(
-            f"weights do not fit config {config.name!r}: missing {missing}, unknown {unknown}, "
-            f"wrong {wrong}"
+            f"weights do not fit config {quoted(config.name)}: missing [{listed(missing)}], "
+            f"unknown [{listed(unknown)}], wrong [{listed(wrong)}]"
         )
     model = empty_model(config)
     model.load_state_dict(state, strict=False)
@@ -195,13 +189,13 @@ def _wanted(config: ModelConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     numbers = sum(value.numel() for value in state.values())
     if sum(config.blocks) + config.residual_blocks > len(state) or config.N > numbers:
         raise CheckpointError(
-            f"config {config.name!r} needs more than the {len(state)} tensors of {numbers} numbers"
+            f"config {quoted(config.name)} needs more than the {len(state)} tensors of "
+            f"{numbers} numbers"
         )
-    try:
+    what = f"config {quoted(config.name)} is of no possible size"
+    with foreign(what, CheckpointError, _GET_AGAIN):
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return _own_state(DictionaryCodec(config))
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"config {config.name!r} is of no possible size: {error}") from None
 
 
 def _problem(key: str, got: Tensor, want: Tensor) -> str | None:

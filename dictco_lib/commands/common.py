@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dictco_lib.errors import DictcoError, OptionError
+from dictco_lib.errors import DictcoError, OptionError, printable
 
 DEFAULT_MODEL = "classroom"
 #: Names on the command line -> names of curves.
@@ -57,7 +57,7 @@ def explain(error: Exception, debug: bool) -> str:
     """One line for the user; with --debug the traceback."""
     if debug:
         return "".join(traceback.format_exception(error)).rstrip()
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     if isinstance(error, (DictcoError, OSError)):
         return line
     return f"{type(error).__name__}: {line or 'no message'}; use --debug to see where"

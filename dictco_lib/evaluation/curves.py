@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
-from dictco_lib.errors import CurveError
+from dictco_lib.errors import CurveError, foreign
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.conditions import Conditions, match
 from dictco_lib.evaluation.published import published, qualities
 from dictco_lib.evaluation.rows import conditions_of, lacking, mean_points, rows_of
+from dictco_lib.files import read_json
 
 #: ``published:vtm`` names a curve of data/published_kodak.json where a file could stand.
 PREFIX = "published:"
 
 
 def _read(path: str | Path) -> dict:
-    try:
-        data = json.loads(Path(path).read_text())
-    except FileNotFoundError:
+    with foreign(f"{path} cannot be read", CurveError, "give a report"):
+        is_there = Path(path).exists()
+    if not is_there:
         raise CurveError(
             f"{path} does not exist; `dictco evaluate --out` and `dictco anchors --out` write "
             f"reports, and {PREFIX}vtm names a published curve"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CurveError(f"{path} holds no RD curve: it is no JSON ({error})") from None
+        )
+    data = read_json(
+        path, CurveError, "`dictco evaluate --out` writes one", f"{path} holds no RD curve: it"
+    )
     results = data.get("results", data) if isinstance(data, dict) else None
     if not isinstance(results, dict) or "bpp" not in results or qualities(results, "PSNR") is None:
         raise CurveError(

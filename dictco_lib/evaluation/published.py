@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cache
 
-from dictco_lib.errors import CurveError
+from dictco_lib.errors import CurveError, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.evaluation.rows import conditions_of
-from dictco_lib.files import data_file
+from dictco_lib.files import data_file, read_json
 
 #: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
 _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim")}
@@ -18,7 +17,7 @@ _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", 
 
 @cache
 def _data() -> dict[str, dict]:
-    return json.loads(data_file("published_kodak.json").read_text())
+    return read_json(data_file("published_kodak.json"), CurveError, "install it again")
 
 
 def _records() -> dict[str, dict]:
@@ -38,7 +37,7 @@ def record(name: str) -> dict:
     """
     if name.lower() not in _records():
         raise CurveError(
-            f"no published curve {name!r}; known on Kodak are {', '.join(published_names())}"
+            f"no published curve {quoted(name)}; known on Kodak are {', '.join(published_names())}"
         )
     return _records()[name.lower()]
 

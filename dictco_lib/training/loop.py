@@ -178,12 +178,9 @@ def _trim_log(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
-        try:
-            is_kept = json.loads(line)["step"] <= step
-        except ValueError:  # cut off when the run was killed
-            is_kept = False
-        if is_kept:
-            kept.append(line + "\n")
+    for line in path.read_bytes().splitlines():
+        row = parse_entry(line)  # None: cut off when the run was killed
+        if row and row["step"] <= step:
+            kept.append(line + b"\n")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept))
+        temporary.write_bytes(b"".join(kept))

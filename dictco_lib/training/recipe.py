@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from dictco_lib.config import PRESETS, ModelConfig
-from dictco_lib.errors import RecipeError
+from dictco_lib.errors import RecipeError, foreign, listed, quoted
 from dictco_lib.training.data import DEMO
 
 #: What a run that goes on may change: its length, its rates, its precision, this machine's matters.
@@ -25,12 +25,21 @@ _CHOICES = {
     "precision": ("float32", "bf16"),
     "routing": ("none", "aux", "bias"),
 }
-_POSITIVE = (
-    "steps", "batch_size", "accumulate", "lr", "transform_lr", "prior_lr", "router_lr", "aux_lr",
-    "clip_norm", "log_every", "save_every", "validate_every", "cache_mb", "lmbda", "threads",
-    "scale", "decay",
-)  # fmt: skip
-_NOT_NEGATIVE = ("warmup", "workers", "seed", "final", "ema_decay", "perceptual", "routing_weight")
+#: Largest values: generous ones, but a recipe may come from elsewhere, and one that asks for 10**9
+#: threads ends the process before anybody can say why.
+_POSITIVE = {
+    "steps": 10**9, "batch_size": 2**14, "accumulate": 2**14, "lr": 10, "transform_lr": 10,
+    "prior_lr": 10, "router_lr": 10, "aux_lr": 10, "clip_norm": 1e9, "log_every": 10**9,
+    "save_every": 10**9, "validate_every": 10**9, "cache_mb": 2**20, "lmbda": 1e6, "threads": 512,
+    "scale": 1, "decay": 1, "crop": 2**12,
+}  # fmt: skip
+_NOT_NEGATIVE = {
+    "warmup": 10**9, "workers": 128, "seed": 2**31 - 1, "final": 1, "perceptual": 1e6,
+    "routing_weight": 1e6,
+}  # fmt: skip
+_MAX_PART = 2**26  # pixels that one step computes at once: each takes about a kilobyte
+_MAX_NAMES, _MAX_NAME = 10_000, 4096
+_MAX_FILE = 2**20
 _MS_SSIM_CROP = 192  # its five scales need sides above 160
 
 
@@ -83,38 +92,45 @@ class Recipe:
         for field in ("data", "validation", "milestones"):
             value = getattr(self, field)
             if not isinstance(value, list | tuple):
-                raise RecipeError(f"recipe: {field} = {value!r} must be a list, like [{value!r}]")
+                value = quoted(value)
+                raise RecipeError(f"recipe: {field} = {value} must be a list, like [{value}]")
             object.__setattr__(self, field, tuple(value))
         self._check_types()
         self._check(self.model in PRESETS, "model", f"choose one of {', '.join(PRESETS)}")
         for field, choices in _CHOICES.items():
             self._check(getattr(self, field) in choices, field, f"choose one of {choices}")
-        for field in _POSITIVE:
+        for field, most in _POSITIVE.items():
             value = getattr(self, field)
             self._check(value is None or value > 0, field, "it must be positive")
-        for field in _NOT_NEGATIVE:
+            self._check(value is None or value <= most, field, f"choose at most {most}")
+        for field, most in _NOT_NEGATIVE.items():
             self._check(getattr(self, field) >= 0, field, "it must not be negative")
-        self._check(self.crop > 0 and self.crop % 64 == 0, "crop", "choose a multiple of 64")
-        self._check(self.scale <= 1, "scale", "pictures only shrink: choose at most 1")
-        self._check(self.ema_decay < 1, "ema_decay", "choose less than 1")
-        self._check(self.seed < 2**31, "seed", "choose less than 2**31")
+            self._check(getattr(self, field) <= most, field, f"choose at most {most}")
+        self._check(self.crop % 64 == 0, "crop", "choose a multiple of 64")
+        self._check(self.scale >= 1 / 64, "scale", "choose at least 1/64")
+        self._check(0 <= self.ema_decay < 1, "ema_decay", "choose from 0 to less than 1")
+        self._check(abs(self.balance) <= 10, "balance", "choose from -10 to 10")
+        are_steps = all(0 < step <= _POSITIVE["steps"] for step in self.milestones)
+        self._check(are_steps, "milestones", "they must be positive steps")
         self._check_combinations()
 
     def _check(self, ok: bool, field: str, advice: str) -> None:
         if not ok:
-            raise RecipeError(f"recipe: {field} = {getattr(self, field)!r}: {advice}")
+            raise RecipeError(f"recipe: {field} = {quoted(getattr(self, field))}: {advice}")
 
     def _check_types(self) -> None:
         for field, hint in get_type_hints(Recipe).items():
             value = getattr(self, field)
             if isinstance(value, tuple):
                 want = int if field == "milestones" else str
-                good = all(type(v) is want for v in value)
+                good = len(value) <= _MAX_NAMES and all(type(v) is want for v in value)
+                good = good and all(_is_name(v) for v in value if want is str)
             elif hint is float or hint == float | None:
                 number = type(value) in (int, float) and math.isfinite(value)
                 good = number or (value is None and hint is not float)
             elif isinstance(hint, type):
                 good = type(value) is hint  # True is no number here
+                good = good and (hint is not str or _is_name(value))
             else:
                 good = value is None or type(value) in hint.__args__
             name = getattr(hint, "__name__", str(hint))
@@ -128,6 +144,9 @@ class Recipe:
                 f"recipe: model {self.model!r} "
                 + ("draws its lmbda per image; remove lmbda" if is_variable else "needs a lmbda")
             )
+        part = -(-self.batch_size // self.accumulate) * self.crop**2
+        advice = f"a step would compute {part} pixels at once, at most {_MAX_PART}: accumulate more"
+        self._check(part <= _MAX_PART, "batch_size", advice)
         if self.distortion == "ms-ssim":
             self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
         if self.pca_start:
@@ -171,7 +190,7 @@ class Recipe:
         """
         mine, default = self.to_dict(), {f.name: f.default for f in fields(Recipe)}
         differing = [
-            f"{k} (was {old.get(k, default[k])!r}, is {mine[k]!r})"
+            f"{k} (was {quoted(old.get(k, default[k]))}, is {quoted(mine[k])})"
             for k in mine
             if k not in FREE and _plain(old.get(k, default[k])) != _plain(mine[k])
         ]
@@ -183,12 +202,12 @@ class Recipe:
 
 
 def _parse(text: str, what: str) -> dict:
-    try:
+    with foreign(f"{what} is no valid TOML", RecipeError, "write texts in quotes, numbers without"):
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"{what} is no valid TOML: {error}; write texts in quotes and numbers without"
-        ) from None
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= _MAX_NAME and "\0" not in value
 
 
 def _plain(value: object) -> object:
@@ -208,24 +227,28 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         ConfigError: if its shape does not fit the model.
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise RecipeError(f"recipe {path} does not exist; data/*.toml holds examples") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is no valid TOML: {error}") from None
-    values = _parse(text, f"recipe {path}")
+    if not path.exists():
+        raise RecipeError(f"recipe {path} does not exist; data/*.toml holds examples")
+    what = f"recipe {path}"
+    with foreign(f"{what} is no valid TOML", RecipeError, "data/*.toml holds examples"):
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise RecipeError(f"{what} has over {_MAX_FILE} bytes; data/*.toml holds examples")
+        text = data.decode("utf-8-sig")
+    values = _parse(text, what)
     for change in changes:
-        for key, value in _parse(change, f"the setting {change!r}").items():
+        for key, value in _parse(change, f"the setting {quoted(change)}").items():
             if isinstance(value, dict):
                 old = values.get(key)
                 value = (old if isinstance(old, dict) else {}) | value
             values[key] = value
     known = {f.name for f in fields(Recipe)}
     if unknown := sorted(set(values) - known):
-        raise RecipeError(f"recipe {path}: unknown keys {unknown}; known are {sorted(known)}")
+        known = ", ".join(sorted(known))
+        raise RecipeError(f"{what}: unknown keys [{listed(unknown)}]; known are {known}")
     if missing := sorted({"model", "data", "out"} - set(values)):
-        raise RecipeError(f"recipe {path}: missing keys {missing}")
+        raise RecipeError(f"{what}: missing keys {missing}")
     recipe = Recipe(**values)
 
     def resolve(name: str) -> str:

@@ -16,8 +16,9 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from dictco_lib.checkpoints import load_checkpoint, save_checkpoint
+from dictco_lib.checkpoints.census import read_pickle
 from dictco_lib.entropy.noise import share_noise
-from dictco_lib.errors import RecipeError
+from dictco_lib.errors import RecipeError, reason
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.clock import Clock
@@ -303,7 +304,7 @@ class Trainer:
         if not self.state_path.exists():
             return False
         try:
-            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
+            state = read_pickle(self.state_path, RecipeError, "remove it to start again")
             self.recipe.check_continues(state["recipe"], self.state_path)
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
@@ -317,7 +318,7 @@ class Trainer:
             raise
         except Exception as error:  # a damaged pickle raises nearly anything
             raise RecipeError(
-                f"{self.state_path} cannot be read ({type(error).__name__}: {error}); it is "
+                f"{self.state_path} cannot be read ({reason(error)}); it is "
                 "damaged or from another version: remove it to start again"
             ) from None
         return True
