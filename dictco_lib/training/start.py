@@ -11,7 +11,6 @@ from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.residual import Bottleneck, Downsample, Upsample
 from dictco_lib.models import DictionaryCodec
 
-
 #: Channels whose blocks overlap in a lapped start: the picture's colours, then the components of
 #: most energy, which are its reduced copies. The others have little in common across a border.
 LAPPED = 3
