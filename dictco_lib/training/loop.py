@@ -61,13 +61,13 @@ def train(
             f"MS-SSIM needs validation pictures with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
         )
     journal = Journal(trainer, is_resumed, listener) if is_main else None
-    bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not (progress and is_main))
+    bar = tqdm(total=trainer.end, initial=trainer.step, disable=not (progress and is_main))
     if journal and listener:
         listener(trainer, {"kind": "start", "step": trainer.step})
     damage: dict[str, str] = {}
-    tick = time.perf_counter()
-    batches = trainer.batches.from_step(trainer.step, recipe.steps, recipe.workers)
-    while trainer.step < recipe.steps:
+    tick = saved = time.perf_counter()
+    batches = trainer.batches.from_step(trainer.step, trainer.end, recipe.workers)
+    while trainer.step < trainer.end:
         with trainer.clock("data"):
             x, damaged = next(batches)
         _name_damaged(damage, damaged)
@@ -75,7 +75,7 @@ def train(
         now = time.perf_counter()
         trainer.seconds, tick = trainer.seconds + now - tick, now
         bar.update()
-        is_last = trainer.step == recipe.steps
+        is_last = trainer.step == trainer.end
         if trainer.step % recipe.log_every == 0 or is_last:
             everywhere = gather_object([*damage]) if trainer.share.processes > 1 else [*damage]
             means = _means(trainer, len(set(everywhere)))
@@ -84,8 +84,10 @@ def train(
             bar.set_postfix(loss=f"{means['loss']:.3f}", psnr=f"{means['psnr']:.2f}")
         if crops and (trainer.step % recipe.validate_every == 0 or is_last):
             _validate(trainer, crops, journal)
-        if trainer.step % recipe.save_every == 0 or is_last:
+        is_due = time.perf_counter() - saved >= 60 * recipe.save_minutes
+        if trainer.step % recipe.save_every == 0 or is_due or is_last:
             trainer.save()
+            saved = time.perf_counter()
     if journal:
         journal.writer.close()
     bar.close()

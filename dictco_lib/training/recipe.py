@@ -17,12 +17,13 @@ from dictco_lib.training.data import DEMO
 FREE = {
     "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
     "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
-    "final", "precision", "channels_last", "compile", "accumulate",
+    "final", "precision", "channels_last", "compile", "accumulate", "save_minutes", "branch",
+    "decay_steps",
 }  # fmt: skip
 _CHOICES = {
     "distortion": ("mse", "ms-ssim"),
-    "schedule": ("cosine", "multistep"),
-    "precision": ("float32", "bf16"),
+    "schedule": ("cosine", "multistep", "constant"),
+    "precision": ("float32", "bf16", "auto"),
     "routing": ("none", "aux", "bias"),
 }
 #: Largest values: generous ones, but a recipe may come from elsewhere, and one that asks for 10**9
@@ -31,11 +32,11 @@ _POSITIVE = {
     "steps": 10**9, "batch_size": 2**14, "accumulate": 2**14, "lr": 10, "transform_lr": 10,
     "prior_lr": 10, "router_lr": 10, "aux_lr": 10, "clip_norm": 1e9, "log_every": 10**9,
     "save_every": 10**9, "validate_every": 10**9, "cache_mb": 2**20, "lmbda": 1e6, "threads": 512,
-    "scale": 1, "decay": 1, "crop": 2**12,
+    "scale": 1, "decay": 1, "crop": 2**12, "save_minutes": 1e6,
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "warmup": 10**9, "workers": 128, "seed": 2**31 - 1, "final": 1, "perceptual": 1e6,
-    "routing_weight": 1e6,
+    "routing_weight": 1e6, "pca_lap": 0.5, "decay_steps": 10**9,
 }  # fmt: skip
 _MAX_PART = 2**26  # pixels that one step computes at once: each takes about a kilobyte
 _MAX_NAMES, _MAX_NAME = 10_000, 4096
@@ -53,7 +54,9 @@ class Recipe:
     shape: dict | None = None  # fields of ModelConfig that replace the preset's
     validation: tuple[str, ...] = ()  # pictures to measure on; not those of `data`, if one can
     start: str | None = None  # checkpoint to begin with, relative to the recipe
+    branch: str | None = None  # state.pt of another run to go on from, with its optimiser
     pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
+    pca_lap: float = 0.0  # share by which the blocks of this PCA overlap; 0.07 is a good one
     steps: int = 10_000
     batch_size: int = 8  # images per step, over all processes
     accumulate: int = 1  # parts that each process computes its share of a batch in
@@ -71,13 +74,15 @@ class Recipe:
     router_lr: float | None = None  # of the routers of a mixture; None: lr
     aux_lr: float = 1e-3  # for the quantiles of z
     warmup: int = 200  # steps
-    schedule: str = "cosine"  # or "multistep"
-    final: float = 0.02  # the cosine ends at this fraction of each rate
+    schedule: str = "cosine"  # or "multistep", or "constant", which needs no end in advance
+    final: float = 0.02  # cosine and decay end at this fraction of each rate
+    decay_steps: int = 0  # the last steps of "constant", in which the rates fall; of a branch: all
     milestones: tuple[int, ...] = ()  # steps at which "multistep" multiplies the rates by `decay`
     decay: float = 0.1
     clip_norm: float = 1.0  # largest gradient norm
     ema_decay: float = 0.999  # of the averaged weights that are shipped
-    precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32
+    precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32;
+    # "auto" measures at the start which of the two is faster on this machine
     channels_last: bool = True
     compile: bool = False  # g_a and g_s through torch.compile
     seed: int = 0
@@ -85,6 +90,7 @@ class Recipe:
     workers: int = 0  # processes that decode pictures, for each training process
     log_every: int = 20
     save_every: int = 250
+    save_minutes: float = 10.0  # a run is saved this often, too, however long its steps take
     validate_every: int = 500
     cache_mb: int = 1024  # decoded pictures kept in memory, over all workers
 
@@ -152,6 +158,14 @@ class Recipe:
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
             self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
+        if self.pca_lap:
+            self._check(self.pca_start, "pca_lap", "it is part of pca_start; set that to true")
+        if self.branch:
+            self._check(self.start is None, "start", "it excludes branch; remove one of them")
+        if self.decay_steps:
+            self._check(self.schedule == "constant", "decay_steps", 'it needs schedule "constant"')
+            end = "choose at most `steps`"
+            self._check(self.branch or self.decay_steps <= self.steps, "decay_steps", end)
         if self.schedule == "multistep":
             self._check(bool(self.milestones), "milestones", "multistep needs some")
         if self.routing == "aux":
@@ -180,7 +194,7 @@ class Recipe:
     def settings(self) -> dict:
         """What others need to know of it: everything but this machine's paths."""
         values = {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
-        return values | {"start": self.start and Path(self.start).name}
+        return values | {k: values[k] and Path(values[k]).name for k in ("start", "branch")}
 
     def check_continues(self, old: dict, where: Path) -> None:
         """Raise unless a run by the recipe ``old`` may go on by this one.
@@ -188,11 +202,24 @@ class Recipe:
         Raises:
             RecipeError: naming all fields that differ and may not.
         """
+        self._check_same([f.name for f in fields(self) if f.name not in FREE], old, where)
+
+    def check_branches(self, old: dict, where: Path) -> None:
+        """Raise unless a run by the recipe ``old`` may go on by this one as a new run.
+
+        It may change all but the model: its data, crops, batch, seed and schedule.
+
+        Raises:
+            RecipeError: naming all fields that differ and may not.
+        """
+        self._check_same(["model", "shape"], old, where)
+
+    def _check_same(self, names: list[str], old: dict, where: Path) -> None:
         mine, default = self.to_dict(), {f.name: f.default for f in fields(Recipe)}
         differing = [
             f"{k} (was {quoted(old.get(k, default[k]))}, is {quoted(mine[k])})"
-            for k in mine
-            if k not in FREE and _plain(old.get(k, default[k])) != _plain(mine[k])
+            for k in names
+            if _plain(old.get(k, default[k])) != _plain(mine[k])
         ]
         if differing:
             raise RecipeError(
@@ -257,6 +284,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     for field in ("data", "validation"):
         object.__setattr__(recipe, field, tuple(resolve(name) for name in getattr(recipe, field)))
     object.__setattr__(recipe, "out", resolve(recipe.out))
-    if recipe.start:
-        object.__setattr__(recipe, "start", resolve(recipe.start))
+    for field in ("start", "branch"):
+        if getattr(recipe, field):
+            object.__setattr__(recipe, field, resolve(getattr(recipe, field)))
     return recipe
