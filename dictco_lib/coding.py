@@ -23,8 +23,8 @@ from dictco_lib.bitstream import (
 )
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
-from dictco_lib.entropy.slices import SliceCoder
-from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
+from dictco_lib.entropy.slices import Coder
+from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
 from dictco_lib.errors import BadHeader, ImageError, Truncated, WrongModel
 from dictco_lib.images import Picture, inflate, pack_plane, read_picture, to_pil, unpack_plane
 from dictco_lib.models.codec import STRIDE, DictionaryCodec, pad_to_stride
@@ -212,7 +212,7 @@ def decode_latent(
     *,
     slices: int | None = None,
     partial: bool = False,
-    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+    coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> tuple[Tensor, list[Box]]:
     """The first half of :func:`decode_picture`: everything that is entropy coded.
 
@@ -221,7 +221,7 @@ def decode_latent(
         container: the file, unpacked.
         slices: use only so many slices of the latent.
         partial: accept slices that are not there.
-        coder: makes the slice coder of each tile; the default proves what it reads.
+        coder: makes the coder of each tile; the default proves what it reads.
 
     Returns:
         y_hat, shape (1, M, H, W), and the tiles' boxes in it.
