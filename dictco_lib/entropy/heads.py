@@ -100,3 +100,41 @@ class JointHead(SliceHead):
         context, routing = self.attention(query, dictionary)
         support = torch.cat([query, context], dim=1)
         return Prediction(self.mean(support), self.scale(support), support, routing)
+
+
+class SplitHead(SliceHead):
+    """Two supports: means and earlier slices, scales and earlier slices, each transformed.
+
+    The latent residual prediction takes the mean's support after its transform.
+
+    Args:
+        transforms: of the mean's and of the scale's support; identities where there are none.
+        support: channels of one side map and the earlier slices together.
+        size: channels of the slice.
+        widths: hidden widths of the three nets.
+        sees: so many of the first slices; None for all before its own.
+
+    Reference:
+        Minnen & Singh, ICIP 2020, arXiv:2007.08739.
+    """
+
+    def __init__(
+        self,
+        transforms: tuple[nn.Module, nn.Module],
+        support: int,
+        size: int,
+        widths: tuple[int, ...],
+        sees: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.sees = sees
+        self.mean_support, self.scale_support = transforms
+        self.mean = parameter_net(support, widths, size)
+        self.scale = parameter_net(support, widths, size)
+        self.lrp = parameter_net(support + size, widths, size)
+
+    def forward(self, side: Side, earlier: list[Tensor], dictionary: Tensor | None) -> Prediction:
+        """Predict one slice; see :class:`SliceHead`."""
+        means = self.mean_support(torch.cat([side.means, *earlier], dim=1))
+        scales = self.scale_support(torch.cat([side.scales, *earlier], dim=1))
+        return Prediction(self.mean(means), self.scale(scales), means)
