@@ -35,8 +35,8 @@ from dictco_lib.bitstream import (
 )
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
-from dictco_lib.entropy.slices import SliceCoder
-from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
+from dictco_lib.entropy.slices import Coder
+from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
 from dictco_lib.errors import ImageError, LossWarning
 from dictco_lib.images import Picture, read_picture, to_pil
 from dictco_lib.limits import size_problem
@@ -305,7 +305,7 @@ def _decoded(
     slices: int | None,
     partial: bool,
     seconds: dict[str, float],
-    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+    coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> Iterator[tuple[Box, Tensor]]:
     """Some tiles of y_hat, (1, M, h, w), with their boxes, one after the other."""
     model.check_eval()
@@ -330,7 +330,7 @@ def decode_latent(
     *,
     slices: int | None = None,
     partial: bool = False,
-    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+    coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> tuple[Tensor, list[Box]]:
     """The first half of :func:`decode_picture`: everything that is entropy coded.
 
@@ -339,7 +339,7 @@ def decode_latent(
         container: the file, unpacked.
         slices: use only so many slices of the latent.
         partial: accept slices that are not there.
-        coder: makes the slice coder of each tile; the default proves what it reads.
+        coder: makes the coder of each tile; the default proves what it reads.
 
     Returns:
         y_hat, shape (1, M, H, W), and the tiles' boxes in it.

@@ -33,6 +33,17 @@ MAX_ACTIVATION = 2**22
 
 
 @dataclass(frozen=True)
+class CodecConfig:
+    """What all members of the family have in common; a page adds numbers of its own."""
+
+    name: str
+    N: int = 192  # channels of z
+    M: int = 320  # channels of y
+    groups: tuple[int, ...] = (64,) * 5  # channels of each slice of y, in coding order
+    lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Shape of one dictionary-based codec.
 

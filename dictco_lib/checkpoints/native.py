@@ -17,14 +17,14 @@ from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
 from dictco_lib.checkpoints.published import empty_model, load_published
 from dictco_lib.config import PRESETS, ModelConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
-from dictco_lib.entropy.hyperprior import content_key
+from dictco_lib.entropy.seal import Seal
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
 from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
 from dictco_lib.models import DictionaryCodec
 
 FORMAT = "dictco-checkpoint-1"
 _GET_AGAIN = "get the file again, or save the model again with this version of dictco_lib"
-_fingerprints: WeakKeyDictionary[DictionaryCodec, tuple] = WeakKeyDictionary()
+_fingerprints: WeakKeyDictionary[DictionaryCodec, tuple[Seal, bytes]] = WeakKeyDictionary()
 
 
 def _own_state(model: DictionaryCodec) -> dict[str, Tensor]:
@@ -42,17 +42,17 @@ def fingerprint(model: DictionaryCodec) -> bytes:
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
     state = _own_state(model)
-    config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
-    key = (content_key(state.values()), json.dumps(config, sort_keys=True))
+    tensors = list(state.values())
     known = _fingerprints.get(model)
-    if known is None or known[0] != key:
-        digest = hashlib.sha256(key[1].encode())
+    if known is None or not known[0].holds(tensors):
+        config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
         for name in sorted(state):
             value = state[name].detach().cpu()
             value = value.float() if value.is_floating_point() else value
             digest.update(f"{name}{tuple(value.shape)}".encode())
             digest.update(value.contiguous().numpy().tobytes())
-        known = _fingerprints[model] = (key, digest.digest()[:8])
+        known = _fingerprints[model] = (Seal(tensors), digest.digest()[:8])
     return known[1]
 
 
@@ -151,7 +151,9 @@ def load_checkpoint(
         model = build(config, state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
-    if update and not model.latent_codec.y_tables.is_filled:
+    if model.latent_codec.y_tables.is_filled:
+        model.latent_codec.seal()
+    elif update:
         model.update()
     return model.to(device)
 

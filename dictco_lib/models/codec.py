@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.config import ModelConfig, preset
-from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import QualityError, ShapeError, TrainingModeError
-from dictco_lib.models.transforms import Analysis, Synthesis
+from dictco_lib.models import dictionary
 
+#: The pages: what the networks of each family are.
+FAMILIES = {"dictionary": dictionary}
 #: Sides of the padded image are multiples of this: one sample of z.
 STRIDE = 64
 
@@ -41,9 +43,10 @@ class DictionaryCodec(nn.Module):
         #: Precision of g_a and g_s in :meth:`forward`, by autocast; None: that of the weights.
         #: The entropy model is never lowered: its rates would change.
         self.transform_dtype: torch.dtype | None = None
-        self.g_a = Analysis(config)
-        self.latent_codec = LatentCodec(config)
-        self.g_s = Synthesis(config)
+        page = FAMILIES["dictionary"]
+        self.g_a = page.analysis(config)
+        self.latent_codec = LatentCodec(config, page)
+        self.g_s = page.synthesis(config)
 
     @classmethod
     def from_preset(cls, name: str) -> DictionaryCodec:
