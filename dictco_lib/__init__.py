@@ -26,6 +26,7 @@ warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=Depre
 
 # Imported on first use, so that `dictco --help` need not wait for torch.
 _WHERE = {
+    "Codec": "models",
     "DictionaryCodec": "models",
     "Encoded": "coding",
     "ModelConfig": "config",
@@ -35,7 +36,7 @@ _WHERE = {
     "load": "checkpoints",
     "load_checkpoint": "checkpoints",
     "load_published": "checkpoints",
-    "preset": "config",
+    "preset": "models",
     "save_checkpoint": "checkpoints",
 }
 __all__ = sorted(_WHERE)

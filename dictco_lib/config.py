@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from typing import ClassVar, Self
 
 from dictco_lib.errors import ConfigError, QualityError, listed, quoted
 
@@ -20,11 +21,12 @@ MAX_SLICES = 240
 #: No field of a configuration is larger: about ten times what the field publishes. Whatever
 #: multiplies must have a bound, because a configuration may come with a file.
 _MOST = {
-    "N": 4096, "M": 4096, "groups": 4096, "widths": 4096, "head_dims": 4096, "blocks": 64,
-    "residual_blocks": 32, "reduction": 256, "window": 64, "hyper_head_dim": 4096,
-    "hyper_window": 64, "hyper_channels": 4096, "experts": 256, "top_k": 256, "entries": 8192,
-    "dictionary_dim": 8192, "heads": 256, "context_channels": 4096, "parameter_widths": 4096,
+    "blocks": 64, "residual_blocks": 32, "reduction": 256, "window": 64, "hyper_window": 64,
+    "experts": 256, "top_k": 256, "entries": 8192,
+    "dictionary_dim": 8192, "heads": 256,
 }  # fmt: skip
+_MOST_CHANNELS = 4096
+_MAY_BE_ZERO = ("experts", "top_k", "blocks", "residual_blocks")
 _MOST_ANCHORS = 64
 #: What the fields may come to together: four times the weights and five times the widest map
 #: (floats at once, for an input of 64x64 pixels) of the largest published model.
@@ -34,7 +36,21 @@ MAX_ACTIVATION = 2**22
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """What all members of the family have in common; a page adds numbers of its own."""
+    """What all members of the family have in common; a page adds numbers of its own.
+
+    The image-side strides are fixed by the family: ``y`` has stride 16 and ``z`` stride 64.
+    """
+
+    #: Which page of ``models/`` the numbers are for.
+    family: ClassVar[str]
+    #: Upper bounds of fields that have smaller or larger ones than :data:`_MOST`.
+    limits: ClassVar[dict[str, int]] = {}
+    #: Fields of parts that exist only in training: no fingerprint depends on them.
+    training_fields: ClassVar[tuple[str, ...]] = ()
+    # What only dictionaries and published DictCO have; their own configuration has the fields.
+    experts: ClassVar[int] = 0
+    top_k: ClassVar[int] = 0
+    batch_norm: ClassVar[bool] = False
 
     name: str
     N: int = 192  # channels of z
@@ -42,77 +58,20 @@ class CodecConfig:
     groups: tuple[int, ...] = (64,) * 5  # channels of each slice of y, in coding order
     lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Shape of one dictionary-based codec.
-
-    The image-side strides are fixed by the family: ``y`` has stride 16 and ``z`` stride 64.
-    """
-
-    name: str = "dcae"
-    N: int = 192  # channels of z and of the hyper transforms
-    M: int = 320  # channels of y
-    groups: tuple[int, ...] = (64,) * 5  # channels of each slice of y, in coding order
-    widths: tuple[int, int, int] = (96, 144, 256)  # transform channels at strides 2, 4, 8
-    head_dims: tuple[int, int, int] = (8, 16, 32)
-    blocks: tuple[int, int, int] = (1, 2, 12)  # attention blocks at strides 2, 4, 8
-    residual_blocks: int = 3  # bottlenecks in each down- or upsampling step
-    reduction: int = 2  # inner width of a bottleneck is channels // reduction
-    batch_norm: bool = False  # BatchNorm and a closing ReLU in each bottleneck
-    window: int = 8
-    hyper_head_dim: int = 32
-    hyper_window: int = 4
-    hyper_channels: int = 320  # channels of each of the two hyper-synthesis outputs
-    experts: int = 0  # 0: one dictionary shared by all slices; K: K dictionaries per slice
-    top_k: int = 0  # experts that a place may use; 0: all of them
-    entries: int = 128  # entries per dictionary
-    dictionary_dim: int = 640
-    heads: int = 20
-    context_channels: int = 320  # channels that the dictionary attention hands on
-    parameter_widths: tuple[int, int] = (224, 128)  # hidden widths of mean, scale and LRP nets
-    lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
-
     def __post_init__(self) -> None:
         self._check_types()
         self._check(
             sum(self.groups) == self.M, f"groups {quoted(self.groups)} must add up to M={self.M}"
         )
-        for field, n in (("widths", 3), ("head_dims", 3), ("blocks", 3), ("parameter_widths", 2)):
-            got = getattr(self, field)
-            self._check(len(got) == n, f"{field} has {len(got)} entries, expected {n}")
         # A .dco file numbers its slices in one byte, where 16 values are taken.
         self._check(len(self.groups) <= MAX_SLICES, f"groups: more than {MAX_SLICES} slices")
-        for width, head in zip(
-            (*self.widths, self.N), (*self.head_dims, self.hyper_head_dim), strict=True
-        ):
-            self._check(width % head == 0, f"width {width} is not a multiple of head_dim {head}")
-        self._check(
-            self.dictionary_dim % self.heads == 0,
-            f"dictionary_dim {self.dictionary_dim} is not a multiple of heads {self.heads}",
-        )
-        self._check(
-            self.top_k == 0 or 0 < self.top_k < self.experts,
-            f"top_k {self.top_k} must be 0 (all) or less than the {self.experts} experts",
-        )
-        self._check(
-            self.experts <= 1 or self.dictionary_dim >= 4,
-            f"dictionary_dim {self.dictionary_dim} is below 4: the router has a quarter of it",
-        )
-        narrowest = min(*self.widths, self.N)
-        self._check(
-            self.reduction <= narrowest,
-            f"reduction {self.reduction} leaves nothing of the width {narrowest}",
-        )
         self._check(
             len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
             f"lmbdas {quoted(self.lmbdas)} must be empty or at least two increasing values",
         )
-        for what, got, most in (
-            ("weights", weights(self), MAX_WEIGHTS),
-            ("numbers at once for 64x64 pixels", activation(self), MAX_ACTIVATION),
-        ):
-            self._check(got <= most, f"it comes to {got} {what}, at most {most} are computed")
+
+    def _check_multiple(self, width: int, head: int) -> None:
+        self._check(width % head == 0, f"width {width} is not a multiple of head_dim {head}")
 
     def _check_types(self) -> None:
         """Values may come from a file: every one is checked before anything is computed."""
@@ -124,6 +83,9 @@ class ModelConfig:
                     f"{field.name} is {quoted(value)}, expected a list of numbers",
                 )
                 object.__setattr__(self, field.name, tuple(value))
+                n = kind.count("int")  # of tuple[int, int, int]; of tuple[int, ...] any number
+                ok = "..." in kind or len(value) == n
+                self._check(ok, f"{field.name} has {len(value)} entries, expected {n}")
             if kind in ("str", "bool"):
                 self._check(
                     type(value).__name__ == kind,
@@ -135,8 +97,8 @@ class ModelConfig:
                 message = f"expected up to {_MOST_ANCHORS} numbers from 1e-9 to 1e9"
                 self._check(ok, f"lmbdas is {quoted(value)}, {message}")
             else:
-                least = 0 if field.name in ("experts", "top_k", "blocks", "residual_blocks") else 1
-                most = _MOST[field.name]
+                least = 0 if field.name in _MAY_BE_ZERO else 1
+                most = self.limits.get(field.name, _MOST.get(field.name, _MOST_CHANNELS))
                 values = value if kind.startswith("tuple") else (value,)
                 ok = all(type(v) is int and least <= v <= most for v in values)
                 message = f"expected integers from {least} to {most}"
@@ -167,10 +129,12 @@ class ModelConfig:
         """Plain values, ready for JSON; :meth:`from_dict` is the way back."""
         default = {f.name: f.default for f in fields(self)}
         values = asdict(self)
+        if self.family != "dictionary":  # the first one: its files were written without
+            values["family"] = self.family
         return {k: v for k, v in values.items() if not (k in _LATER_FIELDS and v == default[k])}
 
     @classmethod
-    def from_dict(cls, values: dict) -> ModelConfig:
+    def from_dict(cls, values: dict) -> Self:
         """Rebuild a configuration; unknown keys are an error, never dropped."""
         if not isinstance(values, dict):
             raise ConfigError(f"model config is a {type(values).__name__}, expected a table")
@@ -181,6 +145,60 @@ class ModelConfig:
                 "version of dictco_lib, or misspelt"
             )
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class ModelConfig(CodecConfig):
+    """Shape of DCAE, DictCO and their small forms."""
+
+    family: ClassVar[str] = "dictionary"
+
+    name: str = "dcae"
+    widths: tuple[int, int, int] = (96, 144, 256)  # transform channels at strides 2, 4, 8
+    head_dims: tuple[int, int, int] = (8, 16, 32)
+    blocks: tuple[int, int, int] = (1, 2, 12)  # attention blocks at strides 2, 4, 8
+    residual_blocks: int = 3  # bottlenecks in each down- or upsampling step
+    reduction: int = 2  # inner width of a bottleneck is channels // reduction
+    batch_norm: bool = False  # BatchNorm and a closing ReLU in each bottleneck
+    window: int = 8
+    hyper_head_dim: int = 32
+    hyper_window: int = 4
+    hyper_channels: int = 320  # channels of each of the two hyper-synthesis outputs
+    experts: int = 0  # 0: one dictionary shared by all slices; K: K dictionaries per slice
+    top_k: int = 0  # experts that a place may use; 0: all of them
+    entries: int = 128  # entries per dictionary
+    dictionary_dim: int = 640
+    heads: int = 20
+    context_channels: int = 320  # channels that the dictionary attention hands on
+    parameter_widths: tuple[int, int] = (224, 128)  # hidden widths of mean, scale and LRP nets
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        widths = (*self.widths, self.N)
+        for width, head in zip(widths, (*self.head_dims, self.hyper_head_dim), strict=True):
+            self._check_multiple(width, head)
+        self._check(
+            self.dictionary_dim % self.heads == 0,
+            f"dictionary_dim {self.dictionary_dim} is not a multiple of heads {self.heads}",
+        )
+        self._check(
+            self.top_k == 0 or 0 < self.top_k < self.experts,
+            f"top_k {self.top_k} must be 0 (all) or less than the {self.experts} experts",
+        )
+        self._check(
+            self.experts <= 1 or self.dictionary_dim >= 4,
+            f"dictionary_dim {self.dictionary_dim} is below 4: the router has a quarter of it",
+        )
+        narrowest = min(*self.widths, self.N)
+        self._check(
+            self.reduction <= narrowest,
+            f"reduction {self.reduction} leaves nothing of the width {narrowest}",
+        )
+        for what, got, most in (
+            ("weights", weights(self), MAX_WEIGHTS),
+            ("numbers at once for 64x64 pixels", activation(self), MAX_ACTIVATION),
+        ):
+            self._check(got <= most, f"it comes to {got} {what}, at most {most} are computed")
 
 
 def interpolate_lmbda(anchors: tuple[float, ...], level: float) -> float:
@@ -282,10 +300,3 @@ NANO = replace(
     parameter_widths=(32, 32),
 )
 PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, TWIN, NANO)}
-
-
-def preset(name: str) -> ModelConfig:
-    """Configuration of a preset: see :data:`PRESETS`."""
-    if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]

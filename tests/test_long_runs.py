@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from dictco_lib.checkpoints import load_checkpoint
-from dictco_lib.config import preset
 from dictco_lib.errors import RecipeError
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 from dictco_lib.training import trainer as trainer_module
 from dictco_lib.training.data import DEMO, Batches, Share
 from dictco_lib.training.loop import train

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig, preset
+from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder
 from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ConfigError, NotUpdatedError, QualityError, ShapeError
 from dictco_lib.layers.residual import WideConv
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 64), (100, 65)])

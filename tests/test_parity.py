@@ -13,9 +13,8 @@ import torch
 from synthetic import synthetic_array, synthetic_input
 
 from dictco_lib.checkpoints import load_published, to_published
-from dictco_lib.config import preset
 from dictco_lib.entropy.rans import compress_plain
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 
 EXPECTED = Path(__file__).parent / "expected"
 #: The golden outputs are float32, and their noise floor is how far float64 is from them.

@@ -15,14 +15,17 @@ from torch import Tensor
 from dictco_lib.checkpoints.census import MAX_TENSORS, check_header
 from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
 from dictco_lib.checkpoints.published import empty_model, load_published
-from dictco_lib.config import PRESETS, ModelConfig
+from dictco_lib.config import CodecConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
 from dictco_lib.entropy.seal import Seal
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
 from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.layers.meta import on_meta
+from dictco_lib.models import PRESETS, DictionaryCodec, config_from_dict
 
 FORMAT = "dictco-checkpoint-1"
+#: Keys of the part that exists only in training: it is saved, but no stream depends on it.
+TRAINING_ONLY = "training_only."
 _GET_AGAIN = "get the file again, or save the model again with this version of dictco_lib"
 _fingerprints: WeakKeyDictionary[DictionaryCodec, tuple[Seal, bytes]] = WeakKeyDictionary()
 
@@ -41,11 +44,12 @@ def fingerprint(model: DictionaryCodec) -> bytes:
 
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
-    state = _own_state(model)
+    state = {k: v for k, v in _own_state(model).items() if not k.startswith(TRAINING_ONLY)}
     tensors = list(state.values())
     known = _fingerprints.get(model)
     if known is None or not known[0].holds(tensors):
-        config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
+        without = ("name", *model.config.training_fields)
+        config = {k: v for k, v in model.config.to_dict().items() if k not in without}
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
         for name in sorted(state):
             value = state[name].detach().cpu()
@@ -140,7 +144,7 @@ def load_checkpoint(
         CheckpointError: if the file is missing, damaged, or does not fit its configuration.
     """
     try:
-        config = ModelConfig.from_dict(read_info(path)["config"])
+        config = config_from_dict(read_info(path)["config"])
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
     with foreign(f"the tensors of {path} cannot be read", CheckpointError, _GET_AGAIN):
@@ -158,7 +162,7 @@ def load_checkpoint(
     return model.to(device)
 
 
-def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
+def build(config: CodecConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     """A model with exactly these tensors, in float32 and evaluation mode.
 
     Raises:
@@ -184,20 +188,26 @@ def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     return model
 
 
-def _wanted(config: ModelConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _wanted(config: CodecConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors without memory that a config asks for: a damaged one may ask for any size."""
     # Each block has tensors of its own and each channel of z numbers of its own. (CompressAI's
     # prior of z takes memory, whatever the device.)
     numbers = sum(value.numel() for value in state.values())
-    if sum(config.blocks) + config.residual_blocks > len(state) or config.N > numbers:
+    if _least_tensors(config) > len(state) or config.N > numbers:
         raise CheckpointError(
             f"config {quoted(config.name)} needs more than the {len(state)} tensors of "
             f"{numbers} numbers"
         )
     what = f"config {quoted(config.name)} is of no possible size"
     with foreign(what, CheckpointError, _GET_AGAIN):
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), on_meta():
             return _own_state(DictionaryCodec(config))
+
+
+def _least_tensors(config: CodecConfig) -> int:
+    """A number of tensors that a model has at the least: one for each of its blocks."""
+    blocks = (getattr(config, name, 0) for name in ("blocks", "depths", "residual_blocks"))
+    return sum(sum(n) if isinstance(n, tuple) else n for n in blocks)
 
 
 def _problem(key: str, got: Tensor, want: Tensor) -> str | None:

@@ -44,7 +44,7 @@ def export(args: argparse.Namespace) -> None:
 def models(args: argparse.Namespace) -> None:
     """Presets and shipped weights."""
     from dictco_lib.checkpoints import fingerprint, load, shipped_models
-    from dictco_lib.config import PRESETS
+    from dictco_lib.models import PRESETS
 
     shipped = shipped_models()
     for name in sorted(set(PRESETS) | set(shipped)):

@@ -61,6 +61,7 @@ class Trace(SliceTrace):
 
     y: Tensor | None = None
     z: Tensor | None = None
+    side: Side | None = None
     latent: Tensor | None = None
 
 
@@ -143,7 +144,7 @@ class LatentCodec(nn.Module):
         side = self.side(coder.code_z(z, self.medians()), level)
         trace = self.run_slices(side, coder, y)
         latent = self.unscale_y(torch.cat(trace.y_hat, dim=1), level)
-        return Trace(**vars(trace), y=y, z=z, latent=latent)
+        return Trace(**vars(trace), y=y, z=z, side=side, latent=latent)
 
     def medians(self) -> Tensor:
         """Middle quantile of each channel of z, shape (1, N, 1, 1)."""
@@ -173,6 +174,7 @@ class LatentCodec(nn.Module):
             },
             "routing": trace.routing,
             "z": trace.z,
+            "side": trace.side,
         }
 
     @torch.no_grad()

@@ -145,7 +145,7 @@ def distortion(picture: Picture, decoded: Picture) -> dict[str, object]:
 
 def _routing(routing: list[torch.Tensor], i: int) -> dict[str, float]:
     """How undecided the router is for image i, in bits, mean over slices and places."""
-    if routing[0].shape[1] < 2:
+    if not routing or routing[0].shape[1] < 2:
         return {}
     return {"gate_entropy": float(np.mean([gate_entropy(g[i]).mean().item() for g in routing]))}
 

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from dictco_lib.config import CodecConfig
+from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import Side, SplitHead
 from dictco_lib.entropy.noise import FactorisedPrior
 from dictco_lib.layers.naf import NAFBlock
 from dictco_lib.layers.residual import Bottleneck, downsampling_conv, upsampling_conv
 
+#: How much a bit that the last earlier slice saves counts beside a bit.
+_ADJUSTMENT = 0.1
+
 
 @dataclass(frozen=True)
 class Config(CodecConfig):
     """``groups`` follow the published shares 1, 2**1.7, 3**1.7, ... of M."""
+
+    family: ClassVar[str] = "cca"
+    limits: ClassVar[dict[str, int]] = {"naf_blocks": 32, "auxiliary_lrp": 240}
+    training_fields: ClassVar[tuple[str, ...]] = ("auxiliary", "auxiliary_lrp")
 
     name: str = "cca"
     groups: tuple[int, ...] = (8, 28, 56, 92, 136)
@@ -49,6 +58,14 @@ class Support(nn.Module):
         """Transform a support."""
         x = self.conv_in(x)
         return self.conv_out(x + self.blocks(x))
+
+
+PRESETS = {"cca": Config()}
+PRESETS["nano_cca"] = Config(
+    name="nano_cca", N=32, M=48, groups=(8, 16, 24), widths=(16, 24, 32), residual_blocks=1,
+    naf_blocks=1, hyper_width=32, support_width=32, parameter_widths=(32, 32), auxiliary_lrp=1,
+    lmbdas=LMBDAS,
+)  # fmt: skip
 
 
 def analysis(c: Config) -> nn.Sequential:
@@ -93,6 +110,38 @@ def _head(c: Config, k: int, seen: int) -> SplitHead:
     support = c.M + sum(c.groups[:seen])
     mean, scale = (Support(support, c.support_width, c.naf_blocks) for _ in range(2))
     return SplitHead((mean, scale), support, c.groups[k], c.parameter_widths, seen)
+
+
+def training_only(c: Config) -> AuxiliaryContext | None:
+    """The auxiliary context, if it is wanted."""
+    return AuxiliaryContext(c) if c.auxiliary else None
+
+
+def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
+    """The rates of the auxiliary context for its own weights, and what it says of y for y's.
+
+    Its weights learn to estimate y as it is. With these weights held, y is moved to where the
+    real context gains over the auxiliary one, which sees one slice less: so that the earlier
+    slices are worth having.
+
+    Note:
+        The published weights fix the networks; the weight of the gain is ours.
+    """
+    auxiliary = model.training_only
+    if auxiliary is None:
+        return out["y_hat"].new_zeros(())
+    y, side, gaussian = out["para"]["y"], out["side"], model.latent_codec.gaussian
+    held = Side(side.scales.detach(), side.means.detach())
+    own = auxiliary(y.detach(), held, gaussian)
+    frozen = {name: value.detach() for name, value in auxiliary.named_parameters()}
+    seen = functional_call(auxiliary, frozen, (y, side, gaussian))["y_cca"]
+    gain = _bits(out["likelihoods"]["y"]) - _bits(seen)
+    rate = sum(map(_bits, own.values()))
+    return (rate + _ADJUSTMENT * gain) / pixels
+
+
+def _bits(likelihoods: Tensor) -> Tensor:
+    return -likelihoods.log2().sum()
 
 
 class AuxiliaryContext(nn.Module):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dictco_lib.config import ModelConfig
+from dictco_lib.config import NANO, ModelConfig
 from dictco_lib.layers.attention import GlobalTokenAttention
 from dictco_lib.layers.branches import Branched, FrequencyGate
 from dictco_lib.layers.residual import Bottleneck
@@ -20,6 +21,8 @@ from dictco_lib.models import dictionary as base
 
 #: The branches' maps are added wherever the size has changed.
 _TAPS = (0, 2, 4, 6)
+_CONDITION = 256  # inner width of what the denoiser knows of z
+_DENOISING = 0.01  # weight of its loss
 dictionary, head = base.dictionary, base.head
 
 
@@ -27,8 +30,17 @@ dictionary, head = base.dictionary, base.head
 class Config(ModelConfig):
     """DCAE's numbers; ``denoiser`` adds the part that exists only in training."""
 
+    family: ClassVar[str] = "saaf"
+    training_fields: ClassVar[tuple[str, ...]] = ("denoiser",)
+
     name: str = "saaf"
     denoiser: bool = True
+
+
+PRESETS = {"saaf": Config()}
+PRESETS["nano_saaf"] = Config(
+    **NANO.to_dict() | {"name": "nano_saaf", "experts": 0, "blocks": (1, 1, 1)}
+)
 
 
 def analysis(c: Config) -> Branched:
@@ -50,6 +62,18 @@ def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
     return base.hyper(c, GlobalTokenAttention)
 
 
+def training_only(c: Config) -> Denoiser | None:
+    """The denoiser, if it is wanted."""
+    return Denoiser(c) if c.denoiser else None
+
+
+def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
+    """What the denoiser adds to the loss: how well y can be told from z, for its own weights."""
+    if model.training_only is None:
+        return out["y_hat"].new_zeros(())
+    return _DENOISING * model.training_only(out["para"]["y"], out["z"])
+
+
 class Denoiser(nn.Module):
     """Predicts the noise that was mixed into y, from z: a training-only prior of y.
 
@@ -62,8 +86,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.time_embed = nn.Sequential(nn.Linear(1, c.M), nn.SiLU(), nn.Linear(c.M, c.M))
         self.condition_encoder = nn.Sequential(
-            nn.Conv2d(c.N, 256, 1), nn.GroupNorm(8, 256), nn.SiLU(),
-            nn.Conv2d(256, c.M, 3, padding=1),
+            nn.Conv2d(c.N, _CONDITION, 1), nn.GroupNorm(8, _CONDITION), nn.SiLU(),
+            nn.Conv2d(_CONDITION, c.M, 3, padding=1),
         )  # fmt: skip
         self.noise_predictor = nn.Sequential(
             nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),

@@ -8,10 +8,11 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dictco_lib.config import CodecConfig
+from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.swin import PatchMerging, PatchSplitting, SwinBlocks
 from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis
@@ -20,6 +21,9 @@ from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis
 @dataclass(frozen=True)
 class Config(CodecConfig):
     """``M`` is eight times the first of the transforms' widths."""
+
+    family: ClassVar[str] = "stf"
+    limits: ClassVar[dict[str, int]] = {"window": 16, "depths": 64, "seen_slices": 240}
 
     name: str = "stf"
     M: int = 384
@@ -42,6 +46,13 @@ class _Embedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.proj(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+PRESETS = {"stf": Config()}
+PRESETS["nano_stf"] = Config(
+    name="nano_stf", N=32, M=64, groups=(8, 24, 32), depths=(1, 1, 2, 2), head_dim=8,
+    hyper_widths=(32, 32, 48), parameter_widths=(32, 32), seen_slices=1, lmbdas=LMBDAS,
+)  # fmt: skip
 
 
 def analysis(c: Config) -> nn.Sequential:

@@ -9,12 +9,13 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from compressai.layers import ResidualBlockUpsample, ResidualBlockWithStride, subpel_conv3x3
 from torch import Tensor, nn
 
-from dictco_lib.config import CodecConfig
+from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.branches import (
     Branched,
@@ -27,11 +28,15 @@ from dictco_lib.layers.swin import MixedBlock, SwinBlocks
 
 #: After which layers a branch's maps are added: after each halving; after each pair of blocks.
 _ENCODER_TAPS, _DECODER_TAPS = (0, 3, 6, 9), (2, 5, 8, 9)
+_ORTHOGONALITY = 0.1  # weight of the penalty
 
 
 @dataclass(frozen=True)
 class Config(CodecConfig):
     """``branch`` is the N of the paper: half the width of the transforms."""
+
+    family: ClassVar[str] = "tcm"
+    limits: ClassVar[dict[str, int]] = {"window": 16, "hyper_window": 16}
 
     name: str = "tcm"
     branch: int = 128
@@ -57,6 +62,15 @@ class Support(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform a support."""
         return self.conv_out(self.gate(self.conv_in(x)))
+
+
+PRESETS = {"tcm": Config(), "tcm_64": Config(name="tcm_64", branch=64)}
+PRESETS["tcm_auxt"] = replace(PRESETS["tcm_64"], name="tcm_auxt", auxt=True)
+PRESETS["nano_tcm"] = Config(
+    name="nano_tcm", N=32, M=48, groups=(8, 16, 24), branch=16, head_dims=(8, 8, 8),
+    hyper_head_dim=8, support_width=32, support_head_dim=8, parameter_widths=(32, 32), auxt=True,
+    lmbdas=LMBDAS,
+)  # fmt: skip
 
 
 def analysis(c: Config) -> nn.Module:
@@ -113,9 +127,10 @@ def head(c: Config, k: int) -> SplitHead:
     return SplitHead((mean, scale), support, c.groups[k], c.parameter_widths)
 
 
-def training_penalty(model: nn.Module) -> Tensor:
+def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
     """What the AuxT branches add to the loss: their linear maps should stay orthonormal."""
-    return sum(orthogonality_penalty(step.linear) for step in _steps(model))
+    penalties = [orthogonality_penalty(step.linear) for step in _steps(model)]
+    return _ORTHOGONALITY * sum(penalties, out["y_hat"].new_zeros(()))
 
 
 def _steps(model: nn.Module) -> Iterator[nn.Module]:

@@ -8,11 +8,12 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from compressai.layers import GDN, subpel_conv3x3
 from torch import nn
 
-from dictco_lib.config import CodecConfig
+from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.gates import GatedAttention, ShiftedWindows
 from dictco_lib.layers.residual import downsampling_conv, upsampling_conv
@@ -22,6 +23,9 @@ from dictco_lib.layers.residual import downsampling_conv, upsampling_conv
 class Config(CodecConfig):
     """``N`` is also the width of the transforms."""
 
+    family: ClassVar[str] = "wacnn"
+    limits: ClassVar[dict[str, int]] = {"windows": 16, "seen_slices": 240}
+
     name: str = "wacnn"
     groups: tuple[int, ...] = (32,) * 10
     heads: int = 8
@@ -29,6 +33,13 @@ class Config(CodecConfig):
     hyper_widths: tuple[int, int, int] = (224, 256, 288)  # from z to y
     parameter_widths: tuple[int, ...] = (224, 176, 128, 64)
     seen_slices: int = 5
+
+
+PRESETS = {"wacnn": Config()}
+PRESETS["nano_wacnn"] = Config(
+    name="nano_wacnn", N=32, M=48, groups=(8, 16, 24), heads=4, hyper_widths=(32, 32, 48),
+    parameter_widths=(32, 32), seen_slices=1, lmbdas=LMBDAS,
+)  # fmt: skip
 
 
 def analysis(c: Config) -> nn.Sequential:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
-from dictco_lib.config import PRESETS, ModelConfig
+from dictco_lib.config import CodecConfig
 from dictco_lib.errors import RecipeError, foreign, listed, quoted
+from dictco_lib.models import PRESETS, config_from_dict
 from dictco_lib.training.data import DEMO
 
 #: What a run that goes on may change: its length, its rates, its precision, this machine's matters.
@@ -157,7 +158,8 @@ class Recipe:
             self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
-            self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
+            is_fit = config.family == "dictionary" and not config.batch_norm
+            self._check(is_fit, "pca_start", "it needs a DCAE or DictCO without BatchNorm")
         if self.pca_lap:
             self._check(self.pca_start, "pca_lap", "it is part of pca_start; set that to true")
         if self.branch:
@@ -174,7 +176,7 @@ class Recipe:
             self._check(config.top_k > 0, "routing", "the bias selects experts: it needs top_k > 0")
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CodecConfig:
         """The model to train: the preset, or a variant of it if the recipe gives a shape.
 
         Raises:
@@ -183,9 +185,7 @@ class Recipe:
         preset = PRESETS[self.model]
         if not self.shape:
             return preset
-        return ModelConfig.from_dict(
-            preset.to_dict() | {"name": f"{self.model}_variant"} | self.shape
-        )
+        return config_from_dict(preset.to_dict() | {"name": f"{self.model}_variant"} | self.shape)
 
     def to_dict(self) -> dict:
         """Plain values; the state to continue from keeps them all."""
