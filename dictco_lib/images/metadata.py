@@ -48,13 +48,18 @@ def read_metadata(image: Image.Image, is_upright: bool, was_sideways: bool) -> M
     found = Metadata(unkept=_left_out(image))
     try:
         exif = image.getexif()
-        found.orientation = exif.get(ORIENTATION, 1)
-        if is_upright and "exif" not in image.info:
-            found.orientation = 1  # Pillow took it from XMP
+        found.orientation = _own_orientation(image) if is_upright else exif.get(ORIENTATION, 1)
         _keep(image, exif, found, was_sideways)
     except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
         found.exif, found.is_damaged = None, True
     return found
+
+
+def _own_orientation(image: Image.Image) -> int:
+    """The turn that Pillow made EXIF of: the container's, and not what XMP says beside it."""
+    exif = Image.Exif()
+    exif.load(image.info.get("exif") or b"")
+    return exif.get(ORIENTATION, 1)
 
 
 def _keep(image: Image.Image, exif: Image.Exif, found: Metadata, was_sideways: bool) -> None:
@@ -132,7 +137,7 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 def _left_out(image: Image.Image) -> list[str]:
     names = []
-    if image.info.get("comment"):
+    if image.info.get("comment") and image.format != "JPEG2000":  # there, the encoder's name
         names.append("a comment")
     if image.info.get("photoshop"):
         names.append("IPTC or Photoshop data")

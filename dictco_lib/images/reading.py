@@ -13,9 +13,8 @@ extra channels, several frames,     refused
 icon sizes, raw photos, HDR (PQ,
 HLG), formats nobody looked into
 ICC profile                         kept where it fits the pixels; else left out, and named
-gAMA, cHRM, cICP, nclx, linear QOI, kept as an ICC profile that says the same, unless they say
-TIFF and BMP colour fields, EXIF    sRGB, as untagged pictures are anyway
-Adobe RGB
+gAMA, cHRM, cICP, nclx, TIFF and    kept as an ICC profile that says the same, unless they say
+BMP colour fields, EXIF Adobe RGB   sRGB, as untagged pictures are anyway
 turned by EXIF, XMP or container    turned once; what remains says upright
 gain maps, previews, depth, films,  left out, and named
 layers, sub-pictures
@@ -264,6 +263,7 @@ def _from_sixteen_bit(image: Image.Image, facts: Facts, name: str) -> Picture:
 
 def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
     """8-bit pixels: palette resolved, alpha apart, and whether they are grey."""
+    is_palette = image.mode in ("P", "PA")
     if isinstance(value := image.info.get("transparency"), int) and image.mode == "L":
         image = image.copy() if facts.transparent_scale > 1 else image
         image.info["transparency"] = value * facts.transparent_scale
@@ -279,7 +279,7 @@ def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
     pixels = image_samples(image, "RGB")
     if not is_grey(pixels):
         return Picture(pixels, alpha=alpha)
-    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=image.mode != "P", alpha=alpha)
+    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=not is_palette, alpha=alpha)
 
 
 def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str) -> None:
@@ -294,7 +294,9 @@ def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str)
         if meaning and not meaning.is_srgb:
             profile = meaning.profile(picture.is_grey and not picture.is_rgb)
             if profile is None:
-                raise ImageError(f"{name} has primaries that no colours have; remove them first")
+                facts.notes.append("its gamma or primaries are no possible ones, and left out")
+    if "icc_profile" in image.info and not image.info["icc_profile"]:
+        facts.notes.append("its colour profile is damaged, and left out")
     picture.profile = profile
 
 
