@@ -482,7 +482,7 @@ def test_metadata_holds_resolution_and_xmp_and_no_structure(nano, rgb, tmp_path)
     sources = {
         "jpg": saved(image, "JPEG", dpi=(300, 300), exif=exif, xmp=XMP),
         "png": saved(image, "PNG", dpi=(300, 300), exif=exif, pnginfo=note),
-        "tif": saved(image, "TIFF", dpi=(300, 300), exif=exif),
+        "tif": saved(image, "TIFF", dpi=(300, 300), exif=exif.tobytes()),
     }
     for suffix, data in sources.items():
         encoded = dictco_lib.encode(nano, data, metadata=True)
@@ -810,3 +810,14 @@ def test_damage_of_any_kind_has_a_name(rgb):
                 to_pil(read_picture(bytes(bad[: int(rng.integers(8, len(bad) + 1))])))
             except DictcoError:
                 pass
+
+
+def test_rgb_jpeg_and_rgba_palettes_are_what_they_say(rgb):
+    smooth = np.array(Image.fromarray(rgb[:4, :6]).resize((60, 40)))
+    data = saved(Image.fromarray(smooth), "JPEG", keep_rgb=True, quality=98)
+    back = np.asarray(to_pil(read_picture(data))).astype(int)
+    assert np.abs(back - smooth).mean() < 3
+    image = Image.new("P", (2, 1))
+    image.putpalette([1, 2, 3, 0, 4, 5, 6, 255], "RGBA")
+    image.putpixel((1, 0), 1)
+    assert np.asarray(to_pil(read_picture(image))).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 255]]]

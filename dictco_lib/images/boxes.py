@@ -35,7 +35,7 @@ def _first(data: bytes, kind: bytes) -> bytes:
 
 def heif(data: bytes) -> Facts:
     """What an AVIF or HEIF file says of its primary picture."""
-    facts = Facts(is_upright_by_container=True)
+    facts = Facts()
     meta = _first(data, b"meta")[_NESTED[b"meta"] :]
     iprp = _first(meta, b"iprp")
     properties = list(boxes(_first(iprp, b"ipco")))

@@ -74,13 +74,15 @@ def from_cicp(primaries: int, transfer: int, is_first: bool = False) -> Meaning:
     """The meaning of H.273's code points, as PNG, AVIF and HEIF files give them."""
     if transfer in _HDR:
         return Meaning(
+            is_first=True,
             problem=f"HDR colours ({_HDR[transfer]}), whose brightness 8 bits cannot hold; "
-            "tone-map it to SDR first (an HDR editor's export as PNG or JPEG)"
+            "tone-map it to SDR first (an HDR editor's export as PNG or JPEG)",
         )
     if primaries not in _CICP_PRIMARIES or transfer not in _CICP_CURVES:
         return Meaning(
+            is_first=is_first,
             problem=f"colours of primaries {primaries} and transfer {transfer} (H.273), which no "
-            "colour profile made here describes; convert it to sRGB first"
+            "colour profile made here describes; convert it to sRGB first",
         )
     curve = _CICP_CURVES[transfer]
     return Meaning(_CICP_PRIMARIES[primaries], None if curve is None else (curve,), is_first)

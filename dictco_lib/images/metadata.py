@@ -37,26 +37,28 @@ class Metadata:
     aspect: float = 1.0
 
 
-def read_metadata(image: Image.Image, is_upright: bool, was_sideways: bool) -> Metadata:
+def read_metadata(image: Image.Image, was_sideways: bool) -> Metadata:
     """Metadata of a loaded picture; the caller's image stays as it is.
 
     Args:
         image: the picture.
-        is_upright: whether only EXIF may turn it, as its container turns what XMP says.
         was_sideways: whether Pillow has turned it already, and its resolution not.
     """
     found = Metadata(unkept=_left_out(image))
     try:
         exif = image.getexif()
-        found.orientation = _own_orientation(image) if is_upright else exif.get(ORIENTATION, 1)
+        found.orientation = orientation_of(image)
         _keep(image, exif, found, was_sideways)
     except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
         found.exif, found.is_damaged = None, True
     return found
 
 
-def _own_orientation(image: Image.Image) -> int:
-    """The turn that Pillow made EXIF of: the container's, and not what XMP says beside it."""
+def orientation_of(image: Image.Image) -> int:
+    """How an image is to be turned, as EXIF counts it."""
+    if image.format not in ("AVIF", "HEIF"):
+        return image.getexif().get(ORIENTATION, 1)
+    # Their boxes turn them, which Pillow tells as EXIF; what XMP says beside it does not count.
     exif = Image.Exif()
     exif.load(image.info.get("exif") or b"")
     return exif.get(ORIENTATION, 1)

@@ -30,6 +30,7 @@ import importlib.resources
 import io
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,12 +39,18 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 from torch import Tensor
 
-from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.errors import DictcoError, ImageError, LossWarning
 from dictco_lib.images.arrays import from_array, from_tensor, is_grey
 from dictco_lib.images.facts import Facts
 from dictco_lib.images.icc import colour_space
 from dictco_lib.images.meaning import Meaning, from_exif, from_png
-from dictco_lib.images.metadata import ORIENTATION, SIDEWAYS, Metadata, read_metadata
+from dictco_lib.images.metadata import (
+    ORIENTATION,
+    SIDEWAYS,
+    Metadata,
+    orientation_of,
+    read_metadata,
+)
 from dictco_lib.images.picture import Picture
 from dictco_lib.images.planes import image_samples
 from dictco_lib.images.quiet import quiet_pillow
@@ -88,7 +95,7 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
         with _open_file(Path(path)) as file, quiet_pillow(), Image.open(file) as image:
             size = image.size
             # Pillow gives the size of a TIFF as it is upright.
-            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            turned = image.format != "TIFF" and orientation_of(image) in SIDEWAYS
     except Exception:  # damaged files make Pillow raise nearly anything
         return None
     return size[::-1] if turned else size
@@ -126,6 +133,22 @@ def read_picture(
     if hasattr(source, "read"):
         return _from_stream(io.BytesIO(_read_all(source)), "picture (open file)")
     raise ImageError(f"got a {type(source).__name__}, {_EXPECTED}")
+
+
+def read_aloud(source: object, metadata: bool = False) -> Picture:
+    """:func:`read_picture`, with a LossWarning for each thing that its file will not hold.
+
+    Who hands in a :class:`Picture` has read it before, and had its notes then.
+
+    Args:
+        source: what :func:`read_picture` takes.
+        metadata: whether the file is to hold metadata.
+    """
+    picture = read_picture(source)
+    if picture is not source:
+        for loss in picture.losses(metadata):
+            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=4)
+    return picture
 
 
 def _from_path(source: str | os.PathLike) -> Picture:
@@ -194,7 +217,7 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
         _refuse_losses(image, facts, name)
         is_sideways = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in SIDEWAYS
         image.load()
-        metadata = read_metadata(image, facts.is_upright_by_container, is_sideways)
+        metadata = read_metadata(image, is_sideways)
         upright = image
         if metadata.orientation in _TURNS:
             upright = image.transpose(_TURNS[metadata.orientation])
@@ -267,7 +290,7 @@ def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
     if isinstance(value := image.info.get("transparency"), int) and image.mode == "L":
         image = image.copy() if facts.transparent_scale > 1 else image
         image.info["transparency"] = value * facts.transparent_scale
-    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
         image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
     alpha = None
     if image.mode in ("LA", "RGBA"):
@@ -286,7 +309,7 @@ def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str)
     """The picture's profile: its own, or one of what its file says otherwise."""
     meaning = facts.meaning or from_png(image.info)
     profile = image.info.get("icc_profile") or facts.profile
-    if meaning and meaning.problem:
+    if meaning and meaning.problem and (meaning.is_first or not profile):
         raise ImageError(f"{name} has {meaning.problem}")
     if not profile or (meaning and meaning.is_first):
         meaning = meaning or _exif_meaning(image)
