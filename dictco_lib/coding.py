@@ -7,7 +7,6 @@ grows with the picture is those two and, where several qualities are tried, its 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +36,8 @@ from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
 from dictco_lib.entropy.slices import Coder
 from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
-from dictco_lib.errors import ImageError, LossWarning
-from dictco_lib.images import Picture, read_picture, to_pil
+from dictco_lib.errors import ImageError
+from dictco_lib.images import Picture, read_aloud, to_pil
 from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import (
@@ -188,12 +187,9 @@ def code_latent(
 def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> Tiled:
     model.check_eval()
     tile = whole_number(tile, "tile")
-    picture = read_picture(image)
+    picture = read_aloud(image, metadata)
     if problem := size_problem(*picture.size):
         raise ImageError(f"the picture has {problem}")
-    if picture is not image:  # who reads pictures apart has their notes
-        for loss in picture.losses(metadata):
-            warnings.warn(f"the picture loses something: {loss}", LossWarning, stacklevel=3)
     shape = latent_shape(picture.size)
     tile = tile_side(shape, tile)
     return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra_chunks(picture, metadata))

@@ -10,7 +10,7 @@ from dictco_lib.arguments import check_codec, file_bytes
 from dictco_lib.bitstream import PlainFile, pack_plain, unpack_plain
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, QualityError
-from dictco_lib.images import Picture, read_picture, to_uint8
+from dictco_lib.images import Picture, read_aloud, to_uint8
 from dictco_lib.models import DictionaryCodec
 
 #: Both sides are zero-padded to multiples of this, evenly on the two ends.
@@ -63,7 +63,7 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
         QualityError: for a variable-rate model.
     """
     _check(model)
-    picture = read_picture(image)
+    picture = read_aloud(image)
     _refuse_losses(picture)
     width, height = picture.size
     x = F.pad(picture.pixels[None], _padding(height, width, ImageError))
