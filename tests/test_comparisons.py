@@ -154,6 +154,8 @@ def test_a_picture_listed_twice_counts_once(nano, folder):
     assert [row["image"] for row in report["per_image"]] == ["a.png", "b.png"]
     ((_, anchor),) = anchors(["jpeg_420"], paths + paths)
     assert len(anchor["per_image"]) == 2 * len(CODECS["jpeg_420"].ladder)
+    Image.open(folder / "a.png").save(folder / "copy.png")
+    assert "counted twice: a.png, copy.png are the same" in remarks(measured(nano, folder, (50.0,)))
     assert picture_names([folder / "a.png"]) == {folder / "a.png": "a.png"}
 
 
@@ -210,6 +212,21 @@ def test_reports_of_small_pictures_only_have_no_ms_ssim(nano, photo, tmp_path):
     save_report(report, tmp_path / "r.json")
     with pytest.raises(CurveError, match="has no MS-SSIM"):
         load_curve(tmp_path / "r.json", "MS-SSIM")
+
+
+@pytest.mark.parametrize("value", ["31", True, [1], {}, 10**400])
+def test_a_value_that_is_no_number_is_damage(tmp_path, value):
+    rows = [
+        {"image": i, "quality": q, "bpp": q, "psnr-rgb": 30.0 + q}
+        for q in (1.0, 2.0)
+        for i in ("a", "b")
+    ]
+    rows[0]["psnr-rgb"], rows[1]["psnr-rgb"] = value, None
+    data = {"results": {"bpp": [1.0, 2.0], "psnr-rgb": [31.0, 32.0]}, "per_image": rows}
+    (tmp_path / "r.json").write_text(json.dumps(data))
+    for load in (load_curve, load_per_image):
+        with pytest.raises(CurveError, match="a needs one row|holds "):
+            load(tmp_path / "r.json")
 
 
 def test_a_report_of_before_with_a_small_picture_gives_a_curve(tmp_path):
@@ -332,6 +349,8 @@ def test_other_modes_and_overruled_routers_are_named(capsys, nano, folder, tmp_p
         err = capsys.readouterr().err
         assert "real.json holds bits of real files" in err and "estimated.json estimates" in err
         assert "estimated.json was measured with the router overruled (uniform)" in err
+    assert main(["bdrate", str(real), str(estimated), "--per-image"]) == 0
+    assert capsys.readouterr().err.count("overruled") == 1  # not once a picture
     assert not compare(load_curve(real), load_curve(real)).unlike
 
 
