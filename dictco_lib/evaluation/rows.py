@@ -35,7 +35,7 @@ def lacking(rows: Sequence[dict], metric: str) -> list[str]:
     """Pictures whose row says at some quality that there is no finite value of the metric."""
     return list(
         dict.fromkeys(
-            row["image"] for row in rows if _has(row, metric) and not is_finite(linear(row, metric))
+            row["image"] for row in rows if _has(row, metric) and _is_void(linear(row, metric))
         )
     )
 
