@@ -104,7 +104,8 @@ def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
     for image, result in found.items():
         _print_row(result, f"  {image}")
         for doubt in result.doubts():
-            _warn(f"{image}: {doubt}")
+            if doubt not in result.unlike:  # that is said of the whole reports
+                _warn(f"{image}: {doubt}")
     for image, reason in failed.items():
         _warn(f"{image} is left out: {reason}")
     for image in sorted(curves[0].keys() ^ curves[1].keys()):

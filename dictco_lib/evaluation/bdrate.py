@@ -57,7 +57,7 @@ class Curve:
             raise CurveError(f"curve {self.name}: {key} is {values!r}, expected a list of numbers")
         for value in values:
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value):
+            if not is_number or not abs(value) <= 1e300:  # whole numbers of JSON have no end
                 raise CurveError(f"curve {self.name}: {key} holds {value!r}, expected numbers")
         return [float(value) for value in values]
 

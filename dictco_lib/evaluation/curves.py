@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from dictco_lib.errors import CurveError, foreign
 from dictco_lib.evaluation.bdrate import Curve
-from dictco_lib.evaluation.conditions import Conditions, match
+from dictco_lib.evaluation.conditions import Conditions, Shot, match
 from dictco_lib.evaluation.published import published, qualities
 from dictco_lib.evaluation.rows import conditions_of, lacking, mean_points, rows_of
 from dictco_lib.files import read_json
@@ -137,10 +138,11 @@ def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
             f"{spec}: a row of per_image lacks image, bpp or {metric} "
             f"({type(error).__name__}: {error})"
         ) from None
+    whole = conditions_of(data, str(spec), metric)
     return {
         image: Curve(
             f"{spec}, {image}", *map(list, zip(*pairs, strict=True)), metric=metric,
-            conditions=conditions_of(data, str(spec), metric, (), (image,)),
+            conditions=replace(whole, pictures={image: whole.pictures.get(image, Shot())}),
         )
         for image, pairs in points.items()
     }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from dictco_lib.evaluation.rate import RULE
 
 #: Measures that not every picture has; the mean of one is over the pictures that have it.
 PARTIAL = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM"}
+_MOST = 1e300  # what JSON holds beyond is no number of Python's floats
 _IDENTITY = ("width", "height", "sha256")
 
 
@@ -34,8 +34,9 @@ def picture_names(paths: Iterable[Path], folder: str | Path | None = None) -> di
 
 def digest(pixels: np.ndarray) -> str:
     """SHA-256 of the (H, W, 3) uint8 colours that are measured, and of their size."""
-    size = f"{pixels.shape[1]}x{pixels.shape[0]}".encode()
-    return hashlib.sha256(size + pixels.tobytes()).hexdigest()
+    found = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}".encode())
+    found.update(np.ascontiguousarray(pixels))
+    return found.hexdigest()
 
 
 def identity(pixels: np.ndarray) -> dict[str, object]:
@@ -82,7 +83,7 @@ def without(rows: Sequence[dict], key: str) -> list[str]:
 def is_finite(value: object) -> bool:
     """Whether a value of a row is a number that can be averaged."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and abs(value) <= _MOST
 
 
 def _means(
@@ -108,7 +109,7 @@ def remarks(report: dict) -> list[str]:
     total = len(report["pictures"])
     lines = []
     for key, names in report["left_out"].items():
-        why = "it comes back unchanged" if key == "psnr-rgb" else f"a side up to {MS_SSIM_MIN_SIDE}"
+        why = "back unchanged" if key == "psnr-rgb" else f"a side up to {MS_SSIM_MIN_SIDE}"
         lines.append(
             f"{PARTIAL[key]} of {total - len(names)} of {total} pictures; without {listed(names)} "
             f"({why})"
@@ -118,6 +119,10 @@ def remarks(report: dict) -> list[str]:
             f"bpp count the colours; profiles, alpha and metadata take {extra} more bytes in "
             f"the {total} files of each quality"
         )
+    twins: dict[str, list[str]] = {}
+    for name, shot in report["pictures"].items():
+        twins.setdefault(shot["sha256"], []).append(name)
+    lines += [f"counted twice: {listed(n)} are the same" for n in twins.values() if len(n) > 1]
     return lines
 
 

@@ -35,9 +35,14 @@ def lacking(rows: Sequence[dict], metric: str) -> list[str]:
     """Pictures whose row says at some quality that there is no finite value of the metric."""
     return list(
         dict.fromkeys(
-            row["image"] for row in rows if _has(row, metric) and not is_finite(linear(row, metric))
+            row["image"] for row in rows if _has(row, metric) and _is_void(linear(row, metric))
         )
     )
+
+
+def _is_void(value: object) -> bool:
+    """Whether a row says that there is no value; what is no number at all is damage."""
+    return value is None or isinstance(value, float) and not is_finite(value)
 
 
 def _has(row: dict, metric: str) -> bool:
@@ -48,7 +53,9 @@ def linear(row: dict, metric: str) -> object:
     """What is averaged over pictures: PSNR in dB, MS-SSIM as it is and not in dB."""
     key = next(key for key in _KEYS[metric] if key in row)
     value = row[key]
-    return 1 - 10 ** (-value / 10) if key == "ms-ssim-db" and is_finite(value) else value
+    # Below 0 dB there is no MS-SSIM; a damaged one must not overflow.
+    is_db = key == "ms-ssim-db" and is_finite(value)
+    return 1 - 10 ** (-max(value, -100) / 10) if is_db else value
 
 
 def mean_points(
@@ -59,9 +66,10 @@ def mean_points(
     Raises:
         CurveError: if a picture has no row at some quality, or a row no numbers.
     """
+    kept = set(names)
     groups: dict[object, dict[str, tuple[float, float]]] = {}
     for row in rows:
-        if row["image"] in names:
+        if row["image"] in kept:
             pair = row.get("bpp"), linear(row, metric) if _has(row, metric) else None
             group = groups.setdefault(str(row.get("quality")), {})
             if not all(map(is_finite, pair)) or "quality" not in row or row["image"] in group:
