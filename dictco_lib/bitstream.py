@@ -7,9 +7,10 @@ Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length in
     | the chunks' bytes, in table order
 
 ``quality`` counts hundredths; 0xFFFF stands for a fixed-rate model. ``tile`` is the side of a
-tile in latent samples (16 pixels); 0 stands for a single tile. Chunks of tiles come in tile
-order, all z first, then slice 0 of all tiles, and so on: any prefix of the file decodes to a
-coarser picture.
+tile in latent samples (16 pixels); 0 stands for a single tile. Chunks come in this order, those
+of tiles in tile order: the sums, the guards of all tiles or none, all z, then slice 0 of all
+tiles, and so on; then what lies beside the latent, each at most once. Any prefix of the file
+decodes to a coarser picture. What no encoder writes is refused: it hides bytes, or costs time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ MAX_SIDE = 2**16
 MAX_PIXELS = 2**28
 MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
+GUARD_BYTES = 6  # of an entry of the guard
+_WORD = 4  # streams are made of words of 32 bits, at least one
+_STRIDE = 64  # sides are padded to multiples of so many pixels, 4 latent samples
 _GET_AGAIN = "get the file again"
 
 
@@ -171,6 +175,7 @@ def unpack(data: bytes, *, partial: bool = False) -> Container:
     crc = zlib.crc32(data[: reader.at])
     if reader.crc("header CRC32") != crc:
         raise BadChecksum(f"the header does not match its checksum; {_GET_AGAIN}")
+    _check_table(table, _tiles(width, height, tile))
     header_bytes = reader.at
     chunks = _read_chunks(reader, table, partial)
     return Container(
@@ -196,11 +201,64 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
         raise BadHeader(f"the header says quality {quality / 100}, expected 0-100; {_GET_AGAIN}")
     if flags & ~sum(Flag):
         raise BadHeader(f"the header has unknown flags {flags:#x}; update dictco_lib")
+    if flags & Flag.SIXTEEN_BIT and not flags & Flag.GREY:
+        raise BadHeader(f"the header says 16 bits of colour, expected grey; {_GET_AGAIN}")
     if count > MAX_CHUNKS:
         raise BadHeader(
             f"the header says {count} chunks, expected at most {MAX_CHUNKS}; {_GET_AGAIN}, or "
             "encode with larger tiles"
         )
+
+
+def _tiles(width: int, height: int, tile: int) -> int:
+    """How many tiles a picture has; BadHeader for a side that no encoder chooses."""
+    down, across = (4 * -(-side // _STRIDE) for side in (height, width))
+    # Encoders make one tile of what is not much larger than one.
+    if tile % 4 or (tile and down * across <= tile * tile * 3 // 2):
+        raise BadHeader(
+            f"the header says tiles of {tile} latent samples in a latent of {down}x{across}, where "
+            f"encoders make no such tiles; {_GET_AGAIN}"
+        )
+    return -(-down // tile) * -(-across // tile) if tile else 1
+
+
+def _check_table(table: list[tuple[int, int, int]], tiles: int) -> None:
+    """Raise BadHeader unless these are the chunks that encoders write, in their order."""
+    kinds = [kind for kind, _, _ in table]
+    if unknown := sorted({kind for kind in kinds if kind < ChunkType.SLICE} - set(ChunkType)):
+        raise BadHeader(f"unknown chunk type {unknown[0]}; update dictco_lib")
+    slices = len({kind for kind in kinds if kind >= ChunkType.SLICE})
+    guards = tiles * (ChunkType.GUARD in kinds)
+    if 1 + guards + tiles * (1 + slices) > len(kinds) or not slices:
+        raise BadHeader(
+            f"the file has {len(kinds)} chunks, too few for {tiles} tiles of {slices} slices; "
+            f"{_GET_AGAIN}"
+        )
+    wanted = [ChunkType.SUMS, *[ChunkType.GUARD] * guards, *[ChunkType.Z] * tiles]
+    wanted += [ChunkType.SLICE + k for k in range(slices) for _ in range(tiles)]
+    extra = set(ChunkType) - {*wanted, ChunkType.GUARD, ChunkType.SLICE}
+    for i, (kind, length, _) in enumerate(table):
+        if i < len(wanted) and kind != wanted[i] or i >= len(wanted) and kind not in extra:
+            raise BadHeader(f"chunk {i} is {chunk_label(kind)!r} out of place; {_GET_AGAIN}")
+        extra.discard(kind)
+        if not _is_length(kind, length, 2 * tiles * (slices + 1)):
+            raise BadHeader(
+                f"chunk {chunk_label(kind)!r} has {length} bytes, which no encoder writes; "
+                f"{_GET_AGAIN}"
+            )
+    if guards and not any(length for kind, length, _ in table if kind == ChunkType.GUARD):
+        raise BadHeader(f"the file has guards that guard nothing; {_GET_AGAIN}")
+
+
+def _is_length(kind: int, length: int, sums: int) -> bool:
+    """Whether a chunk can have so many bytes."""
+    if kind == ChunkType.SUMS:
+        return length == sums
+    if kind == ChunkType.GUARD:
+        return length % GUARD_BYTES == 0
+    if kind == ChunkType.Z or kind >= ChunkType.SLICE:
+        return length > 0 and length % _WORD == 0
+    return length > 0
 
 
 def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
@@ -217,8 +275,6 @@ def _read_chunks(reader: _Reader, table: list, partial: bool) -> list[Chunk]:
     for kind, length, crc in table:
         if len(reader.data) - reader.at < length:
             break
-        if kind < ChunkType.SLICE and kind not in set(ChunkType):
-            raise BadHeader(f"unknown chunk type {kind}; update dictco_lib")
         chunk = Chunk(kind, reader.take(length, chunk_label(kind)))
         if zlib.crc32(chunk.data) != crc:
             raise BadChecksum(f"chunk {chunk.label!r} does not match its checksum; {_GET_AGAIN}")
@@ -304,6 +360,8 @@ class _Reader:
             byte = self.byte(name)
             value |= (byte & 0x7F) << 7 * i
             if byte < 0x80:
+                if not byte and i:
+                    raise BadHeader(f"a number in the header is written too long; {_GET_AGAIN}")
                 self.spans[-1 - i :] = [Span(name, start, self.at)]
                 return value
         raise BadHeader(f"a number in the header has more than 5 bytes; {_GET_AGAIN}")
