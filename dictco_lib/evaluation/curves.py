@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dictco_lib.errors import CurveError, foreign
+from dictco_lib.errors import CurveError, foreign, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.published import published, qualities
 from dictco_lib.files import read_json
@@ -29,6 +29,11 @@ def _read(path: str | Path) -> dict:
         raise CurveError(
             f"{path} holds no RD curve; expected JSON with results.bpp and results.psnr-rgb, as "
             "`dictco evaluate --out` writes it"
+        )
+    rows = data.get("per_image") or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CurveError(
+            f"{path}: a row of per_image lacks image, bpp or psnr: per_image is {quoted(rows)}"
         )
     return data
 
