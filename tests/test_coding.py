@@ -18,11 +18,8 @@ from dictco_lib.bitstream import (
     Chunk,
     ChunkType,
     Flag,
-    PlainFile,
     pack,
-    pack_plain,
     unpack,
-    unpack_plain,
 )
 from dictco_lib.chunks import MAX_METADATA
 from dictco_lib.coding import decode_picture, encode
@@ -44,7 +41,7 @@ from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import demo_photos, read_picture, to_uint8
 from dictco_lib.images.icc import SRGB, make_profile
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.plain import decode_plain, encode_plain
+from dictco_lib.plain import PlainFile, decode_plain, encode_plain, pack_plain, unpack_plain
 from dictco_lib.training.loss import bits_per_image
 
 GOLDEN = Path(__file__).parent / "expected" / "stream.json"

@@ -17,8 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from dictco_lib.entropy.gaussian import LOG_SCALES, log_scale, scale_bins
-from dictco_lib.entropy.guard import GuardEntry, apply_guard, find_near_edges
-from dictco_lib.errors import BadChecksum, CheckpointError, NotUpdatedError, ShapeError
+from dictco_lib.entropy.guard import Guard, apply_guard, find_near_edges
+from dictco_lib.errors import (
+    BadChecksum,
+    CheckpointError,
+    NotUpdatedError,
+    ShapeError,
+    foreign,
+)
 
 PRECISION = 24  # bits of a frequency; constriction's default
 _TAIL = 5.5  # half-width of a Gaussian table in standard deviations; beyond lies the escape
@@ -240,7 +246,7 @@ class LatentStreams:
     z: bytes = b""
     slices: list[bytes] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
-    guard: list[GuardEntry] = field(default_factory=list)
+    guard: Guard = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.z) + sum(map(len, self.slices))
@@ -341,7 +347,7 @@ class DecodingCoder:
 
     def _read(self, streams: LatentStreams, k: int, bins: Tensor) -> np.ndarray:
         rows = bins.flatten().numpy()
-        apply_guard(rows, streams.guard, k)
+        apply_guard(rows, streams.guard, k, of=len(streams.sums) - 1)
         return verified(self.tables.y, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
 
 
@@ -358,14 +364,18 @@ def verified(
     Raises:
         BadChecksum: if they are not what the encoder wrote.
     """
-    try:
+    with foreign(f"{what} cannot be decoded", BadChecksum, "get the file again"):
         symbols = tables.decode(data, rows)
-    except AssertionError as error:  # constriction's word for impossible data
-        raise BadChecksum(f"{what} cannot be decoded: {error}") from None
+        # The coder does not look for the end of a stream, and reads on behind it.
+        length = len(tables.encode(symbols, rows))
     if (got := checksum(symbols)) != expected:
         raise BadChecksum(
             f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "
             f"{expected:#06x}; the decoder computed other scales than the encoder: decode with "
             "the same checkpoint; a file that was made fast, in float32, also needs its machine"
+        )
+    if length != len(data):
+        raise BadChecksum(
+            f"{what} has {len(data)} bytes, its symbols end after {length}; get the file again"
         )
     return symbols

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from dictco_lib.errors import CurveError, foreign
+from dictco_lib.errors import CurveError, foreign, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.conditions import Conditions, Shot, match
 from dictco_lib.evaluation.published import published, qualities
@@ -33,6 +33,11 @@ def _read(path: str | Path) -> dict:
         raise CurveError(
             f"{path} holds no RD curve; expected JSON with results.bpp and results.psnr-rgb, as "
             "`dictco evaluate --out` writes it"
+        )
+    rows = data.get("per_image") or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CurveError(
+            f"{path}: a row of per_image lacks image, bpp or psnr: per_image is {quoted(rows)}"
         )
     return data
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dictco_lib.errors import RecipeError
+from dictco_lib.errors import RecipeError, foreign, quoted
 from dictco_lib.images import SUFFIXES, demo_photos
 
 log = logging.getLogger(__name__)
@@ -131,10 +131,21 @@ def _index(source: Path) -> list[_Item]:
         return [_Item(str(p), 0, -1, str(p)) for p in files]
     if not source.exists():
         raise RecipeError(f"training data {source} does not exist; correct `data` in the recipe")
-    if not tarfile.is_tarfile(source):
-        raise RecipeError(f"training data {source} is neither a folder nor a tar file")
-    with tarfile.open(source) as tar:
-        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+    return _members(source)
+
+
+def _members(source: Path) -> list[_Item]:
+    """The pictures in a tar shard, which are read where they lie: it must not be compressed."""
+    advice = "make it again with tar cf, without compression"
+    with foreign(f"training data {source} cannot be read", RecipeError, advice):
+        if not tarfile.is_tarfile(source):
+            raise RecipeError(f"training data {source} is neither a folder nor a tar file")
+        size = source.stat().st_size
+        with tarfile.open(source, "r:") as tar:
+            members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+    for m in members:
+        if m.issparse() or m.offset_data + m.size > size:
+            raise RecipeError(f"{quoted(m.name)} in {source} is not whole; {advice}")
     return [_Item(str(source), m.offset_data, m.size, f"{source}/{m.name}") for m in members]
 
 

@@ -18,6 +18,7 @@ from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.training.data import Photos, to_tensor
+from dictco_lib.training.log import parse_entry
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.trainer import Trainer
 
