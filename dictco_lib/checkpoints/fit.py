@@ -10,6 +10,7 @@ TABLE_LEAVES = frozenset(("_offset", "_quantized_cdf", "_cdf_length", "scale_tab
 #: Last part of keys whose value is a constant of the architecture, or a table of another coder.
 CONSTANT_LEAVES = TABLE_LEAVES | {
     "num_batches_tracked",
+    "pedestal",
     "target",
     "bound",
     "scale_bound",

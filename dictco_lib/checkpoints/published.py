@@ -1,7 +1,6 @@
-"""Checkpoints in the published layouts of DCAE and DictCO: recognise, convert, convert back.
+"""Checkpoints in the layouts of their authors: recognise, convert, convert back.
 
-Only one direction of names is written down, from ours to the published ones; loading builds the
-model that the tensors describe and looks every name of ours up.
+The layouts are data, on the pages of the members.
 """
 
 from __future__ import annotations
@@ -24,81 +23,19 @@ from dictco_lib.checkpoints.fit import (
     position_index,
     tensor_problem,
 )
-from dictco_lib.config import ModelConfig
+from dictco_lib.config import CodecConfig
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import FAMILIES, Codec
+from dictco_lib.models.layout import Layout, Sizes
 
-_SLICE = r"^latent_codec\.slices\.(\d+)\."
-_ATTENTION = r"^(dt_cross_attention\.\d+)\."
-_COMMON = [
-    (_SLICE + r"(mean|scale)\.", r"cc_\2_transforms.\1."),
-    (_SLICE + r"lrp\.", r"lrp_transforms.\1."),
-    (_SLICE + r"attention\.", r"dt_cross_attention.\1."),
-    (r"^latent_codec\.h_a\.", "h_a."),
-    (r"^latent_codec\.h_scale\.", "h_z_s1."),
-    (r"^latent_codec\.h_mean\.", "h_z_s2."),
-    (r"^latent_codec\.entropy_bottleneck\.", "entropy_bottleneck."),
-    (r"^latent_codec\.gaussian\.", "gaussian_conditional."),
-    (r"^latent_codec\.dictionary$", "dt"),
-    (_ATTENTION + r"temperature$", r"\1.scale"),
-    (_ATTENTION + r"fc_in\.", r"\1.x_trans."),
-    (_ATTENTION + r"norm_in\.", r"\1.ln_scale."),
-    (_ATTENTION + r"aggregate\.conv_in\.", r"\1.msa.s."),
-    (_ATTENTION + r"aggregate\.spatial_gate\.", r"\1.msa.spatial_atte.conv1."),
-    (_ATTENTION + r"aggregate\.proj\.", r"\1.msa.dense.proj."),
-    (_ATTENTION + r"aggregate\.units\.(\d+)\.", r"\1.msa.dense.conv_layers.\2.1."),
-    (r"(conv_layers\.\d+\.1)\.conv_in\.", r"\1.in_trans."),
-    (r"(conv_layers\.\d+\.1)\.dwconv\.", r"\1.dw_conv."),
-    (r"(conv_layers\.\d+\.1)\.conv_out\.", r"\1.out_trans."),
-    (_ATTENTION + r"norm_query\.", r"\1.lnx."),
-    (_ATTENTION + r"to_query\.", r"\1.q_trans."),
-    (_ATTENTION + r"norm_dictionary\.", r"\1.dict_ln."),
-    (_ATTENTION + r"proj\.", r"\1.linear."),
-    (_ATTENTION + r"norm_mlp\.", r"\1.ln_mlp."),
-    (r"\.skip(\d)\.", r".res_scale_\1."),
-    (r"\.mlp\.dwconv\.", ".mlp.dwconv.dwconv."),
-    (r"\.blocks\.(\d+)\.(norm|attention|mlp|res_scale)", r".layers.\1.\2"),
-    (r"(\.layers\.\d+)\.norm(\d)\.", r"\1.ln\2."),
-    (r"(\.layers\.\d+)\.attention\.bias$", r"\1.msa.relative_position_params"),
-    (r"(\.layers\.\d+)\.attention\.qkv\.", r"\1.msa.embedding_layer."),
-    (r"(\.layers\.\d+)\.attention\.proj\.", r"\1.msa.linear."),
-]
-_DCAE = [
-    (r"\.blocks\.(\d+)\.", lambda m: f".res{int(m[1]) + 1}."),
-    (_ATTENTION + r"to_key\.", r"\1.k."),
-    (_ATTENTION + r"fc_out\.", r"\1.output_trans.0."),
-]
-_DICTCO = [
-    # The published Sequentials nest a stage and the step after it: index i > 0 is (i + 1) // 2, ...
-    (r"^(g_[as])\.([1-9])\.", lambda m: f"{m[1]}.{(int(m[2]) + 1) // 2}.{(int(m[2]) - 1) % 2}."),
-    (r"\.blocks\.(\d+)\.", r".res_blocks.\1."),
-    (r"^(g_a\.0|g_a\.[12]\.1|h_a\.0)\.conv\.", r"\1.conv_down."),
-    (r"^(g_s\.[123]\.1|h_z_s[12]\.2)\.conv\.", r"\1.conv_up."),
-    (_ATTENTION + r"to_key\.", r"\1.k_trans."),
-    (_ATTENTION + r"fc_out\.", r"\1.output_trans."),
-]
-_RULES = {"dcae": _COMMON + _DCAE, "dictco": _COMMON + _DICTCO}
-#: DictCO registers each bracket of its transforms twice; either spelling holds the tensors.
-_ALIASES = [(r"^g_a\.([123])\.", r"m_down\1."), (r"^g_s\.([123])\.", r"m_up\1.")]
+#: Every published layout.
+ALL = tuple(layout for page in FAMILIES.values() for layout in page.LAYOUTS)
 _OLD_PRIOR = re.compile(r"\.(_)(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
 
-def _published_key(key: str, family: str) -> str:
-    for pattern, replacement in _RULES[family]:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-def _alias(published: str) -> str | None:
-    for pattern, replacement in _ALIASES:
-        if re.match(pattern, published):
-            return re.sub(pattern, replacement, published)
-    return None
-
-
-def load_published(source: str | Path | Mapping) -> DictionaryCodec:
-    """Load a model from a published checkpoint of DCAE or DictCO.
+def load_published(source: str | Path | Mapping) -> Codec:
+    """Load a model from the authors' checkpoint of any member of the family.
 
     Family and sizes are read from the tensors. Buffers that hold constants may be missing, and
     so may tables that CompressAI has not filled yet.
@@ -119,25 +56,25 @@ def load_published(source: str | Path | Mapping) -> DictionaryCodec:
     state = _normalised(_read(Path(source)) if is_file else source)
     if is_file:
         check_shares(state, str(source), CheckpointError)
-    family = _family(state)
-    model = _empty_model_of(state, family)
-    tables = _fill(model, state, family)
+    layout = _layout(state)
+    model = _empty_model_of(state, layout)
+    tables = _fill(model, state, layout)
     model.update()
     _set_tables(model, tables)
     return model
 
 
-def empty_model(config: ModelConfig) -> DictionaryCodec:
+def empty_model(config: CodecConfig) -> Codec:
     """A model to be filled: float32, evaluation mode, the caller's random numbers untouched."""
     with torch.random.fork_rng(devices=[]):
-        return DictionaryCodec(config).float().eval()
+        return Codec(config).float().eval()
 
 
-def _empty_model_of(state: Mapping[str, Tensor], family: str) -> DictionaryCodec:
-    what = f"looks like a {family} checkpoint, but its sizes cannot be read"
+def _empty_model_of(state: Mapping[str, Tensor], layout: Layout) -> Codec:
+    what = f"looks like a {layout.name} checkpoint, but its sizes cannot be read"
     with foreign(what, CheckpointError, "is it complete?"):
         try:
-            return empty_model(_infer_config(state, family))
+            return empty_model(layout.config(Sizes(state, layout)))
         except ConfigError as error:
             raise CheckpointError(f"{what}: {error}; is it complete?") from None
 
@@ -168,72 +105,16 @@ def _normalised(state: Mapping) -> dict[str, Tensor]:
     return result
 
 
-def _family(state: Mapping[str, Tensor]) -> str:
-    if "dt" in state and "dt_cross_attention.0.x_trans.weight" in state:
-        return "dcae"
-    if "dt_cross_attention.0.experts" in state:
-        return "dictco"
+def _layout(state: Mapping[str, Tensor]) -> Layout:
+    # The later page tells more: SAAF names its skeleton as DCAE does, from which it comes.
+    found = [layout for layout in ALL if layout.is_of(state)]
+    if found:
+        return found[-1]
+    names = ", ".join(layout.name for layout in ALL)
     raise CheckpointError(
         f"no layout that is known: {len(state)} tensors, first {listed(list(state))}; "
-        "expected DCAE (dt, dt_cross_attention.*) or DictCO (dt_cross_attention.*.experts)"
+        f"expected the authors' checkpoint of one of {names}"
     )
-
-
-def _infer_config(state: Mapping[str, Tensor], family: str) -> ModelConfig:
-    def shape(native: str) -> tuple[int, ...]:
-        key = _published_key(native, family)
-        if key not in state and family == "dictco":
-            key = _alias(key) or key
-        return tuple(state[key].shape)
-
-    def count(template: str) -> int:
-        return next(i for i in range(1000) if not _has(state, template.format(i), family))
-
-    slices = count("latent_codec.slices.{}.mean.0.weight")
-    first = "latent_codec.slices.0."
-    widths = tuple(shape(f"g_a.{i}.conv.weight")[0] for i in (0, 2, 4))
-
-    def window_and_head_dim(stage: str, width: int) -> tuple[int, int]:
-        bias = shape(f"{stage}.blocks.0.attention.bias")
-        if family == "dcae":
-            return (bias[1] + 1) // 2, width // bias[0]
-        return (round(bias[0] ** 0.5) + 1) // 2, width // bias[1]
-
-    stages = [window_and_head_dim(f"g_a.{i}", w) for i, w in zip((1, 3, 5), widths, strict=True)]
-    n = shape("latent_codec.entropy_bottleneck.quantiles")[0]
-    hyper_window, hyper_head_dim = window_and_head_dim("latent_codec.h_a.1", n)
-    if family == "dcae":
-        entries, dim = shape("latent_codec.dictionary")
-        experts = 0
-    else:
-        experts, entries, dim = shape(first + "attention.experts")
-    return ModelConfig(
-        name=family,
-        N=n,
-        M=shape("g_a.6.weight")[0],
-        groups=tuple(shape(f"latent_codec.slices.{k}.mean.4.weight")[0] for k in range(slices)),
-        widths=widths,
-        head_dims=tuple(head for _, head in stages),
-        blocks=tuple(count(f"g_a.{i}.blocks.{{}}.norm1.weight") for i in (1, 3, 5)),
-        residual_blocks=count("g_a.0.blocks.{}.conv1.weight"),
-        reduction=widths[0] // shape("g_a.0.blocks.0.conv1.weight")[0],
-        batch_norm=family == "dictco",
-        window=stages[0][0],
-        hyper_head_dim=hyper_head_dim,
-        hyper_window=hyper_window,
-        hyper_channels=shape("latent_codec.h_scale.2.conv.weight")[1],
-        experts=experts,
-        entries=entries,
-        dictionary_dim=dim,
-        heads=shape(first + "attention.temperature")[0],
-        context_channels=shape(first + "attention.fc_out.weight")[0],
-        parameter_widths=tuple(shape(f"{first}mean.{j}.weight")[0] for j in (0, 2)),
-    )
-
-
-def _has(state: Mapping[str, Tensor], native: str, family: str) -> bool:
-    key = _published_key(native, family)
-    return key in state or (family == "dictco" and _alias(key) in state)
 
 
 def _own_tables(key: str) -> bool:
@@ -241,30 +122,36 @@ def _own_tables(key: str) -> bool:
 
 
 @torch.no_grad()
-def _fill(model: DictionaryCodec, state: dict[str, Tensor], family: str) -> dict[str, Tensor]:
+def _fill(model: Codec, state: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """Copy all weights; returns CompressAI's tables by our names."""
     missing, wrong, tables = [], [], {}
     unused = set(state)
     for key, target in model.state_dict().items():
         if _own_tables(key):
             continue
-        published = _published_key(key, family)
-        value, names = _look_up(state, published, family, wrong)
+        published = layout.key(key)
+        value, names = _look_up(state, published, layout, wrong)
         unused -= names
         leaf = key.rsplit(".", 1)[-1]
         if key.endswith("attention.bias"):
-            unused -= _check_position_index(state, published, target, family, wrong)
+            unused -= _check_position_index(state, published, target, layout, wrong)
         if value is None:
             if leaf not in CONSTANT_LEAVES:
                 missing.append(published)
         elif leaf in TABLE_LEAVES:
             tables[key] = value
-        elif problem := _place(value, target, leaf, family):
+        elif problem := _place(value, target, leaf, layout):
             wrong.append(f"{published}: {problem}")
+    for key, own in layout.constants(state).items():
+        unused.discard(key)
+        value = state.get(key)
+        if value is not None:
+            problem = tensor_problem(value, own) or constant_problem(value, own)
+            wrong += [f"{key}: {problem}"] if problem else []
     wrong += _table_problems(model, tables)
     if missing or wrong or unused:
         raise CheckpointError(
-            f"{family} checkpoint does not fit: missing [{listed(missing)}]; wrong "
+            f"{layout.name} checkpoint does not fit: missing [{listed(missing)}]; wrong "
             f"[{listed(wrong)}]; unknown [{listed(sorted(unused))}]; expected the layout of its "
             "authors' code, complete"
         )
@@ -272,10 +159,10 @@ def _fill(model: DictionaryCodec, state: dict[str, Tensor], family: str) -> dict
 
 
 def _look_up(
-    state: Mapping[str, Tensor], published: str, family: str, wrong: list[str]
+    state: Mapping[str, Tensor], published: str, layout: Layout, wrong: list[str]
 ) -> tuple[Tensor | None, set[str]]:
     """A tensor under either spelling, and the spellings; they must not contradict each other."""
-    alias = _alias(published) if family == "dictco" else None
+    alias = layout.alias(published)
     found = {name: state[name] for name in (published, alias) if name in state}
     values = list(found.values())
     if len(values) == 2 and not is_same(*values):
@@ -283,9 +170,9 @@ def _look_up(
     return (values[0] if values else None), set(found)
 
 
-def _place(value: Tensor, target: Tensor, leaf: str, family: str) -> str | None:
+def _place(value: Tensor, target: Tensor, leaf: str, layout: Layout) -> str | None:
     """Copy a value to its target, or check it if that is a constant; returns what is wrong."""
-    if leaf == "bias" and target.dim() == 3 and family == "dictco":
+    if leaf == "bias" and target.dim() == 3 and layout.has_rows:
         side = target.shape[-1]
         if value.dim() == 2 and value.shape[0] == side**2:
             value = value.T.reshape(-1, side, side)
@@ -298,11 +185,11 @@ def _place(value: Tensor, target: Tensor, leaf: str, family: str) -> str | None:
 
 
 def _check_position_index(
-    state: Mapping[str, Tensor], published: str, bias: Tensor, family: str, wrong: list[str]
+    state: Mapping[str, Tensor], published: str, bias: Tensor, layout: Layout, wrong: list[str]
 ) -> set[str]:
     """Compare the index that lies beside a bias table, if any; returns the names it goes by."""
-    name = published.replace("relative_position_params", "relative_position_index")
-    value, names = _look_up(state, name, family, wrong)
+    name = _index_of(published)
+    value, names = _look_up(state, name, layout, wrong)
     if value is not None:
         own = position_index(bias.shape[-1] ** 2)
         problem = tensor_problem(value, own) or constant_problem(value, own)
@@ -310,7 +197,7 @@ def _check_position_index(
     return names
 
 
-def _table_problems(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> list[str]:
+def _table_problems(model: Codec, tables: Mapping[str, Tensor]) -> list[str]:
     """What CompressAI's coder, which checks nothing itself, would trip over."""
     result = []
     for name in ("entropy_bottleneck", "gaussian"):
@@ -327,7 +214,7 @@ def _table_problems(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> lis
     return result
 
 
-def _set_tables(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> None:
+def _set_tables(model: Codec, tables: Mapping[str, Tensor]) -> None:
     for key, value in tables.items():
         path, leaf = key.rsplit(".", 1)
         module = model.get_submodule(path)
@@ -335,34 +222,35 @@ def _set_tables(model: DictionaryCodec, tables: Mapping[str, Tensor]) -> None:
             setattr(module, leaf, value.detach().clone().to(getattr(module, leaf)))
 
 
-def to_published(model: DictionaryCodec) -> dict[str, Tensor]:
-    """State dict of a fixed-rate model in the published layout, ready for ``torch.save``.
+def _index_of(bias: str) -> str:
+    return bias.rpartition(".")[0] + ".relative_position_index"
+
+
+def to_published(model: Codec) -> dict[str, Tensor]:
+    """State dict of a fixed-rate model in its authors' layout, ready for ``torch.save``.
 
     Raises:
         CheckpointError: if the model has parts that no published layout has (gains, top_k), or
             lacks some that all have.
     """
     config = model.config
-    is_family = bool(config.experts) == config.batch_norm and not config.top_k
-    is_whole = all(config.blocks) and config.residual_blocks > 0
-    if config.is_variable_rate or not (is_family and is_whole):
+    fitting = [layout for layout in FAMILIES[config.family].LAYOUTS if layout.fits(config)]
+    if config.is_variable_rate or not fitting:
         raise CheckpointError(
             f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
-            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm) or "
-            "DictCO (experts and BatchNorm)"
+            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm), "
+            "DictCO (experts and BatchNorm) or another member of the family as published"
         )
-    family = "dictco" if config.experts else "dcae"
-    result = {}
+    layout, result = fitting[0], {}
     for key, value in model.state_dict().items():
         if _own_tables(key):
             continue
-        published = _published_key(key, family)
-        value = value.detach().cpu().clone()
-        if family == "dictco" and key.endswith("attention.bias"):
+        published = layout.key(key)
+        value = value.detach()
+        value = value if value.is_meta else value.cpu().clone()  # meta: names and shapes alone
+        if layout.has_rows and key.endswith("attention.bias") and value.dim() == 3:
             value = value.flatten(1).T.contiguous()
-            index = published.replace("relative_position_params", "relative_position_index")
-            result[index] = position_index(value.shape[0])
+            result[_index_of(published)] = position_index(value.shape[0])
         result[published] = value
-    if family == "dictco":
-        result |= {alias: value for key, value in result.items() if (alias := _alias(key))}
-    return result
+    result |= {alias: value for key, value in result.items() if (alias := layout.alias(key))}
+    return result | layout.constants(result)

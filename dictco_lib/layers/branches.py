@@ -53,7 +53,7 @@ class HaarAnalysis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve height and width."""
-        bands = _haar(x) * self.scaling_factors.exp()[:, :, None, None]
+        bands = _haar(x) * self.scaling_factors.exp().reshape(1, -1, 1, 1)
         return _pointwise(self.linear, bands)
 
 
@@ -67,7 +67,7 @@ class HaarSynthesis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        bands = _pointwise(self.linear, x) / self.scaling_factors.exp()[:, :, None, None]
+        bands = _pointwise(self.linear, x) / self.scaling_factors.exp().reshape(1, -1, 1, 1)
         return _inverse_haar(bands)
 
 
@@ -83,8 +83,8 @@ def orthogonality_penalty(linear: nn.Linear) -> Tensor:
 
 
 def _band_scales(channels: int) -> Tensor:
-    scales = torch.full((1, 4 * channels), 0.5)
-    scales[:, 3 * channels :] = 0
+    scales = torch.full((1, 1, 4 * channels), 0.5)
+    scales[..., 3 * channels :] = 0
     return scales
 
 

@@ -20,6 +20,7 @@ from dictco_lib.entropy.heads import Side, SplitHead
 from dictco_lib.entropy.noise import FactorisedPrior
 from dictco_lib.layers.naf import NAFBlock
 from dictco_lib.layers.residual import Bottleneck, downsampling_conv, upsampling_conv
+from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
 
 #: How much a bit that the last earlier slice saves counts beside a bit.
 _ADJUSTMENT = 0.1
@@ -186,3 +187,42 @@ def _hyper_synthesis(c: Config) -> nn.Sequential:
         nn.GELU(),
         nn.ConvTranspose2d(width, c.M, 3, padding=1),
     )
+
+
+def _config(s: Sizes) -> Config:
+    return Config(
+        **s.common(),
+        widths=tuple(s.shape(f"g_a.{i}.weight")[0] for i in (0, 2, 4)),
+        residual_blocks=s.count("g_a.1.{}.conv3.weight"),
+        naf_blocks=s.count("latent_codec.slices.0.mean_support.blocks.{}.beta"),
+        hyper_width=s.shape("latent_codec.h_a.0.weight")[0],
+        support_width=s.shape("latent_codec.slices.0.mean_support.conv_in.weight")[0],
+        auxiliary=s.has("training_only.slices.0.mean.0.weight"),
+        auxiliary_lrp=s.count("training_only.slices.{}.lrp.0.weight") or Config.auxiliary_lrp,
+    )
+
+
+_AUXILIARY = r"^training_only\.slices\.(\d+)\."
+LAYOUTS = (
+    Layout(
+        name="cca",
+        marks=("mean_NAF_transforms.0.in_conv.weight",),
+        rules=(
+            (SLICE + r"(mean|scale)\.", r"\2_cc_transforms.\1."),
+            (SLICE + r"(mean|scale)_support\.", r"\2_NAF_transforms.\1."),
+            (_AUXILIARY + r"(mean|scale)\.", r"aux_entropymodel.\2_cc_transforms.\1."),
+            (_AUXILIARY + r"(mean|scale)_support\.", r"aux_entropymodel.\2_NAF_transforms.\1."),
+            (_AUXILIARY + r"lrp\.", r"aux_entropymodel.lrp_transforms.\1."),
+            (r"^training_only\.prior\.", "aux_entropymodel.y_entropy_bottleneck."),
+            (r"^latent_codec\.entropy_bottleneck\.", "z_entropy_bottleneck."),
+            *skeleton(),
+            (r"^g_a\.([0246])\.(weight|bias)$", lambda m: f"g_a.down.{int(m[1]) // 2}.{m[2]}"),
+            (r"^g_s\.([0246])\.(weight|bias)$", lambda m: f"g_s.up.{int(m[1]) // 2}.{m[2]}"),
+            (r"^(g_[as])\.([135])\.", lambda m: f"{m[1]}.blocks.{int(m[2]) // 2}."),
+            (r"\.ffn_in\.", ".FFN.0."),
+            (r"\.ffn_out\.", ".FFN.2."),
+            (r"\.conv_(in|out)\.", r".\1_conv."),
+        ),
+        config=_config,
+    ),
+)

@@ -6,6 +6,7 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -18,6 +19,7 @@ from dictco_lib.layers.attention import GlobalTokenAttention
 from dictco_lib.layers.branches import Branched, FrequencyGate
 from dictco_lib.layers.residual import Bottleneck
 from dictco_lib.models import dictionary as base
+from dictco_lib.models.layout import Layout
 
 #: The branches' maps are added wherever the size has changed.
 _TAPS = (0, 2, 4, 6)
@@ -110,3 +112,40 @@ class Denoiser(nn.Module):
         known = nn.functional.interpolate(self.condition_encoder(z), y.shape[2:])
         guess = self.noise_predictor(mixed + known + self.time_embed(time)[:, :, None, None])
         return (guess - noise).square().mean()
+
+
+def _constants(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers of the attention and of a penalty, which their files hold."""
+    found = {}
+    for key, value in theirs.items():
+        if key.endswith(".global_tokens"):
+            found[key.replace("global_tokens", "global_alpha")] = torch.tensor(0.25)
+        elif key.endswith(".olp.linear.weight"):
+            name = key.replace("linear.weight", "identity_matrix")
+            found[name] = torch.eye(min(value.shape))
+    return found
+
+
+LAYOUTS = (
+    Layout(
+        name="saaf",
+        marks=("dt", "aux_enc.0.olp.linear.weight"),
+        rules=(
+            (r"^(g_[as])\.main\.", r"\1."),
+            (r"^g_a\.branch\.", "aux_enc."),
+            (r"^g_s\.branch\.", "aux_dec."),
+            (r"^training_only\.", "diffusion_prior."),
+            (r"^(aux_...\.\d)\.linear\.", r"\1.olp.linear."),
+            (r"^(aux_...\.\d)\.attention\.", r"\1.freq_attn."),
+            (r"^(aux_...\.\d)\.weights$", r"\1.freq_weights"),
+            *base.DCAE_RULES,
+            (r"\.relative_position_params$", ".relative_position_bias_table"),
+            (r"\.(\w+\d)\.attention\.global_(tokens|kv)", r".\1.msa.global_\2"),
+        ),
+        config=lambda s: Config(
+            **base.shared_sizes(s), denoiser=s.has("training_only.time_embed.0.weight")
+        ),
+        fits=lambda c: not c.experts and not c.batch_norm,
+        constants=_constants,
+    ),
+)

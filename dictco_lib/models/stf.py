@@ -7,6 +7,7 @@ Reference:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.swin import PatchMerging, PatchSplitting, SwinBlocks
-from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis
+from dictco_lib.models.layout import Layout, Sizes, skeleton
+from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis, hyper_widths
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,42 @@ def head(c: Config, k: int) -> SplitHead:
 def _hyper_synthesis(c: Config) -> nn.Sequential:
     a, b, d = c.hyper_widths
     return hyper_synthesis(c.N, (a, b, d, c.M), c.M)
+
+
+def _config(s: Sizes) -> Config:
+    numbers = s.common()
+    window, heads = s.window_and_heads("g_a.1.0.attention.bias")
+    return Config(
+        **numbers,
+        depths=tuple(s.count(f"g_a.{i}.{{}}.norm1.weight") for i in (1, 3, 5, 7)),
+        head_dim=numbers["M"] // 8 // heads,
+        window=window,
+        hyper_widths=hyper_widths(s)[:3],
+        seen_slices=s.seen(numbers["M"], numbers["groups"]),
+    )
+
+
+def _layer(m: re.Match) -> str:
+    return f"layers.{int(m[1]) // 2}.blocks.{m[2]}."
+
+
+LAYOUTS = (
+    Layout(
+        name="stf",
+        marks=("patch_embed.proj.weight",),
+        rules=(
+            *skeleton(),
+            (r"^g_a\.0\.", "patch_embed."),
+            (r"^g_a\.([1357])\.(\d+)\.", _layer),
+            (r"^g_a\.([246])\.", lambda m: f"layers.{int(m[1]) // 2 - 1}.downsample."),
+            (r"^g_s\.([0246])\.(\d+)\.", lambda m: "syn_" + _layer(m)),
+            (r"^g_s\.([135])\.", lambda m: f"syn_layers.{int(m[1]) // 2}.downsample."),
+            (r"^g_s\.(7|9)\.", lambda m: f"end_conv.{int(m[1]) - 7}."),
+            (r"\.mlp\.0\.", ".mlp.fc1."),
+            (r"\.mlp\.2\.", ".mlp.fc2."),
+            (r"\.attention\.bias$", ".attn.relative_position_bias_table"),
+            (r"\.attention\.", ".attn."),
+        ),
+        config=_config,
+    ),
+)

@@ -8,10 +8,11 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from compressai.layers import ResidualBlockUpsample, ResidualBlockWithStride, subpel_conv3x3
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from dictco_lib.layers.branches import (
 )
 from dictco_lib.layers.gates import GatedAttention
 from dictco_lib.layers.swin import MixedBlock, SwinBlocks
+from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
 
 #: After which layers a branch's maps are added: after each halving; after each pair of blocks.
 _ENCODER_TAPS, _DECODER_TAPS = (0, 3, 6, 9), (2, 5, 8, 9)
@@ -149,3 +151,70 @@ def _hyper_synthesis(c: Config) -> nn.Sequential:
         *_pair(c, c.hyper_head_dim, c.hyper_window),
         subpel_conv3x3(width, c.M, 2),
     )
+
+
+def _config(s: Sizes) -> Config:
+    auxt = s.has("g_a.branch.0.linear.weight")
+    main = "g_a.main." if auxt else "g_a."
+    branch = s.shape(f"{main}1.conv_block.conv1.weight")[0]
+    stages = [s.window_and_heads(f"{main}{i}.swin.attention.bias") for i in (1, 4, 7)]
+    hyper_window, hyper_heads = s.window_and_heads("latent_codec.h_a.1.swin.attention.bias")
+    support = "latent_codec.slices.0.mean_support."
+    width = s.shape(support + "conv_in.weight")[0]
+    return Config(
+        **s.common(),
+        name="tcm_auxt" if auxt else "tcm",
+        branch=branch,
+        head_dims=tuple(branch // heads for _, heads in stages),
+        window=stages[0][0],
+        hyper_head_dim=branch // hyper_heads,
+        hyper_window=hyper_window,
+        support_width=width,
+        support_head_dim=width // s.window_and_heads(support + "gate.inner.0.attention.bias")[1],
+        auxt=auxt,
+    )
+
+
+def _haar_constants(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The kernels of the wavelets, which our branches compute without."""
+    a = 0.49999997  # the square of float32's square root of 1/2
+    signs = {"ll": (1, 1, 1, 1), "lh": (1, 1, -1, -1), "hl": (1, -1, 1, -1), "hh": (1, -1, -1, 1)}
+    kernels = {name: a * torch.tensor(s).reshape(1, 1, 2, 2) for name, s in signs.items()}
+    found = {}
+    for key in theirs:
+        if key.endswith(".scaling_factors"):
+            step = key.removesuffix("scaling_factors")
+            if key.startswith("AuxT_enc"):
+                found |= {f"{step}dwt.w_{name}": kernel for name, kernel in kernels.items()}
+            else:
+                found[f"{step}idwt.filters"] = torch.cat(list(kernels.values()))
+    return found
+
+
+LAYOUTS = (
+    Layout(
+        name="tcm",
+        marks=("atten_mean.0.0.in_conv.weight",),
+        rules=(
+            *skeleton(),
+            (SLICE + r"(mean|scale)_support\.", r"atten_\2.\1.0."),
+            (r"^(g_[as])\.main\.", r"\1."),
+            (r"^g_a\.branch\.", "AuxT_enc."),
+            (r"^g_s\.branch\.", "AuxT_dec."),
+            (r"^(AuxT_...\.\d)\.linear\.", r"\1.OLP.linear."),
+            (r"\.gate\.inner\.(\d)\.", lambda m: f".non_local_block.block_{int(m[1]) + 1}."),
+            (r"\.gate\.conv", ".conv"),
+            (r"^(atten_.*)\.conv_(in|out)\.", r"\1.\2_conv."),
+            (r"\.conv_in\.", ".conv1_1."),
+            (r"\.conv_out\.", ".conv1_2."),
+            (r"\.swin\.", ".trans_block."),
+            (r"\.norm(\d)\.", r".ln\1."),
+            (r"\.attention\.bias$", ".msa.relative_position_params"),
+            (r"\.attention\.qkv\.", ".msa.embedding_layer."),
+            (r"\.attention\.proj\.", ".msa.linear."),
+        ),
+        config=_config,
+        has_rows=False,
+        constants=_haar_constants,
+    ),
+)

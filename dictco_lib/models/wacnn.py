@@ -17,6 +17,7 @@ from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.gates import GatedAttention, ShiftedWindows
 from dictco_lib.layers.residual import downsampling_conv, upsampling_conv
+from dictco_lib.models.layout import Layout, Sizes, skeleton
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,37 @@ def hyper_synthesis(first: int, widths: tuple[int, int, int, int], last: int) ->
 
 def _hyper_synthesis(c: Config) -> nn.Sequential:
     return hyper_synthesis(c.N, (c.N, *c.hyper_widths), c.M)
+
+
+def _config(s: Sizes) -> Config:
+    numbers = s.common()
+    stages = [s.window_and_heads(f"g_a.{i}.inner.attention.bias") for i in (4, 8)]
+    return Config(
+        **numbers,
+        heads=stages[0][1],
+        windows=(stages[0][0], stages[1][0]),
+        hyper_widths=hyper_widths(s)[1:],
+        seen_slices=s.seen(numbers["M"], numbers["groups"]),
+    )
+
+
+def hyper_widths(s: Sizes) -> tuple[int, int, int, int]:
+    """Widths of a hyper-synthesis behind each of its convolutions but the last."""
+    net = "latent_codec.h_mean.{}.weight"
+    a, b, d, e = (s.shape(net.format(i))[0] for i in ("0", "2.0", "4", "6.0"))
+    return a, b // 4, d, e // 4  # two of them are shuffled to twice the size
+
+
+LAYOUTS = (
+    Layout(
+        name="wacnn",
+        marks=("g_a.4.conv_b.0.attn.qkv.weight",),
+        rules=(
+            *skeleton(),
+            (r"\.conv_b\.([0-3])\.", lambda m: f".conv_b.{int(m[1]) + 1}."),
+            (r"\.inner\.attention\.bias$", ".conv_b.0.attn.relative_position_bias_table"),
+            (r"\.inner\.attention\.", ".conv_b.0.attn."),
+        ),
+        config=_config,
+    ),
+)
