@@ -26,7 +26,7 @@ from nbformat.v4 import new_notebook
 from dictco_lib.errors import OptionError
 from dictco_lib.files import write_atomic
 
-#: Ends a cell that hangs, not one that is slow: the longest takes seconds on two idle cores.
+#: Ends a cell that hangs, not one that is slow: whole notebooks take a minute on two idle cores.
 SECONDS_A_CELL = 3600
 VARIABLE = "DICTCO_CELL_SECONDS"
 #: What the notebooks run on, in the folder of the project.
@@ -132,7 +132,7 @@ def _read_kept(path: Path, stamp: str) -> NotebookNode | None:
     try:
         notebook = nbformat.read(path, as_version=4)
         return notebook if notebook.metadata[_KEY]["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError, AttributeError):
+    except Exception:  # none there, or damaged: whatever a parser raises, it is executed again
         return None
 
 
