@@ -13,6 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dictco_lib.errors import DictcoError
+from dictco_lib.files import write_atomic
+
 import nbformat
 from execution import Failure, Progress, cell_limit, digest_of, executed
 from jinja2 import Environment, FileSystemLoader
@@ -21,9 +24,6 @@ from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 from nbformat import ValidationError as NotebookValidationError
 from nbformat.v4 import new_markdown_cell, new_notebook
-
-from dictco_lib.errors import DictcoError
-from dictco_lib.files import write_atomic
 
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dictco_lib.errors import OptionError
+from dictco_lib.files import write_atomic
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
-
-from dictco_lib.errors import OptionError
-from dictco_lib.files import write_atomic
 
 #: Ends a cell that hangs, not one that is slow: whole notebooks take a minute on two idle cores.
 SECONDS_A_CELL = 3600
