@@ -41,6 +41,8 @@ pytestmark = [
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "browser"
 
+#: Seconds for what takes a minute on two idle cores; the test's own limit ends what hangs.
+SLOW = 600
 #: Notebook, and the description of a slider in it that has a caption and a picture below.
 SLIDERS = [
     ("00_quickstart", "quality"),
@@ -100,7 +102,7 @@ def lab(desk) -> str:
         server.kill()
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = SLOW) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
@@ -164,7 +166,7 @@ RUN_ALL = """
 """
 
 
-def run_all(browser, seconds: float = 200) -> None:
+def run_all(browser, seconds: float = SLOW) -> None:
     """Run > Run All Cells, and wait until every code cell has its number."""
     browser.set_script_timeout(seconds)
     counts = browser.execute_async_script(RUN_ALL)
@@ -172,7 +174,6 @@ def run_all(browser, seconds: float = 200) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)  # more than all that it waits for
 @pytest.mark.parametrize(("notebook", "slider"), SLIDERS)
 def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
     browser.get(lab.format(notebook))
@@ -194,13 +195,13 @@ def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
         has_number = re.search(r"\d", new[0]) and new[0] != before[0]
         return has_number and new[1] and new[1] != before[1]
 
-    WebDriverWait(browser, 30).until(lambda _: seen()[1])
+    WebDriverWait(browser, SLOW).until(lambda _: seen()[1])
     before = seen()
     shot(browser, box, f"{notebook}_before")
     assert re.search(r"\d", before[0])
     at, low = (float(handle.get_attribute(f"aria-value{name}")) for name in ("now", "min"))
     handle.send_keys(Keys.ARROW_LEFT if at > low else Keys.ARROW_RIGHT)
-    WebDriverWait(browser, 30).until(has_moved)
+    WebDriverWait(browser, SLOW).until(has_moved)
     shot(browser, box, f"{notebook}_after")
 
 
@@ -209,7 +210,7 @@ def test_the_book_reads_without_a_network(book, browser):
     SHOTS.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SHOTS / "book_index.png"))
     browser.find_element(By.PARTIAL_LINK_TEXT, "00 ·").click()
-    WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.TAG_NAME, "nav"))
+    WebDriverWait(browser, SLOW).until(lambda b: b.find_elements(By.TAG_NAME, "nav"))
     browser.save_screenshot(str(SHOTS / "book_page.png"))
     loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith("data:") for name in browser.execute_script(loaded))

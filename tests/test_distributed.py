@@ -48,7 +48,7 @@ def launch(recipe: Path, processes: int) -> None:
         command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         command += [f"--main_process_port={free_port()}", "-m"]
     command += ["dictco_lib.training", str(recipe)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -108,9 +108,12 @@ def _print_table(report: dict) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Median seconds of the parts of a codec, or of a training step."""
+    """Median seconds of the parts of a codec, beside busy programs, or of a training step."""
     from dictco_lib.evaluation import timing
 
+    if args.what == "load":
+        refuse("bench load codes a photo", recipe=args.recipe)
+        return _bench_load(args)
     if args.recipe:
         refuse("a recipe says what is trained", model=args.model, size=args.size)
         return _bench_training(args)
@@ -119,6 +122,21 @@ def bench(args: argparse.Namespace) -> None:
     for name, seconds in timing.bench(load_model(args), size, args.repeats).items():
         print(f"{name:34} {seconds:9.4f}")
     return None
+
+
+def _bench_load(args: argparse.Namespace) -> None:
+    from dictco_lib.evaluation.load import LIMITS, bench_load
+
+    print(f"{'beside':16} {'encode s':>9} {'decode s':>9} {'times alone':>13}   at most")
+    for load in bench_load(load_model(args), args.size or (768, 512), args.repeats):
+        name = ("nothing", "1 busy program", "2 busy programs")[load.busy]
+        ratios = f"{load.encode_ratio:.2f}, {load.decode_ratio:.2f}"
+        verdict = f"{LIMITS[load.busy]:g}" + ("" if load.is_within_limit else ": MISSED")
+        print(
+            f"{name:16} {load.encode_s:9.3f} {load.decode_s:9.3f} {ratios:>13}   {verdict}",
+            flush=True,
+        )
+    print(f"medians of {args.repeats}; other work on this machine counts as busy programs too")
 
 
 def _bench_training(args: argparse.Namespace) -> None:
