@@ -6,7 +6,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 1000
 endif
 
-.PHONY: workbook test test-arithmetic lint lab clean
+.PHONY: workbook test lint lab clean
 
 workbook: .venv/installed  ## execute what changed since the last time; HTML pages in build/workbook
 	$(BIN)/python notebooks/book/book.py build/workbook
@@ -20,6 +20,7 @@ OLD := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
 USUAL := OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
 
+.PHONY: test-arithmetic
 test-arithmetic: .venv/installed  ## the tests as on other processors; TESTS="notebooks/01*" for some
 	$(OLD) $(BIN)/python -m pytest $(TESTS)
 	$(USUAL) $(BIN)/python -m pytest $(TESTS)
