@@ -14,6 +14,17 @@ workbook: .venv/installed  ## execute what changed since the last time; HTML pag
 test: .venv/installed lint  ## all tests, notebooks included
 	$(BIN)/python -m pytest
 
+# How other processors compute: with older and fewer vector instructions, and other thread counts.
+OLD := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
+	MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
+USUAL := OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
+	MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
+
+.PHONY: test-arithmetic
+test-arithmetic: .venv/installed  ## the tests as on other processors; TESTS="notebooks/01*" for some
+	$(OLD) $(BIN)/python -m pytest $(TESTS)
+	$(USUAL) $(BIN)/python -m pytest $(TESTS)
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
