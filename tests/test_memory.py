@@ -245,8 +245,6 @@ def test_windows_of_planes_are_parts_of_them():
         part = unpack_plane(data, (2000, 700), window)
         assert np.array_equal(part, plane[top:bottom, left:right])
     for damaged in (data + b"x", data[:-1], zlib.compress(plane.tobytes() + b"x")):
-        if damaged == data + b"x":
-            continue  # bytes behind the stream's end carry no samples
         with pytest.raises(BadHeader, match="alpha"):
             unpack_plane(damaged, (2000, 700))
 
