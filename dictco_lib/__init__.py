@@ -13,7 +13,12 @@ from __future__ import annotations
 import importlib
 import warnings
 
+from dictco_lib.threads import wait_asleep
+
 __version__ = "0.1.0"
+
+# Before anything here loads torch, whose threads would be slow beside other programs.
+wait_asleep()
 
 # compressai decorates two small functions with torch.jit.script; torch 2.10+ says so at import.
 warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
@@ -21,6 +26,7 @@ warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=Depre
 
 # Imported on first use, so that `dictco --help` need not wait for torch.
 _WHERE = {
+    "Codec": "models",
     "DictionaryCodec": "models",
     "Encoded": "coding",
     "ModelConfig": "config",
@@ -30,7 +36,7 @@ _WHERE = {
     "load": "checkpoints",
     "load_checkpoint": "checkpoints",
     "load_published": "checkpoints",
-    "preset": "config",
+    "preset": "models",
     "save_checkpoint": "checkpoints",
 }
 __all__ = sorted(_WHERE)

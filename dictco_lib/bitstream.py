@@ -1,4 +1,4 @@
-"""The .dco container (and the plain .bin one): bytes <-> structure. Knows no model.
+"""The .dco container: bytes <-> structure. Knows no model.
 
 Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length integer::
 
@@ -7,9 +7,10 @@ Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length in
     | the chunks' bytes, in table order
 
 ``quality`` counts hundredths; 0xFFFF stands for a fixed-rate model. ``tile`` is the side of a
-tile in latent samples (16 pixels); 0 stands for a single tile. Chunks of tiles come in tile
-order, all z first, then slice 0 of all tiles, and so on: any prefix of the file decodes to a
-coarser picture.
+tile in latent samples (16 pixels); 0 stands for a single tile. Chunks come in this order, those
+of tiles in tile order: the sums, the guards of all tiles or none, all z, then slice 0 of all
+tiles, and so on; then what lies beside the latent, each at most once. Any prefix of the file
+decodes to a coarser picture. What no encoder writes is refused: it hides bytes, or costs time.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ MAGIC = b"DCO\x1a"
 VERSION = 1
 MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
+GUARD_BYTES = 6  # of an entry of the guard
+_WORD = 4  # streams are made of words of 32 bits, at least one
+_STRIDE = 64  # sides are padded to multiples of so many pixels, 4 latent samples
 _GET_AGAIN = "get the file again"
 
 
@@ -163,7 +167,7 @@ def unpack(
     Raises:
         BadMagic, BadVersion, BadHeader, BadChecksum, Truncated: as their names say.
     """
-    reader = _Reader(data)
+    reader = Reader(data)
     container, table = _read_header(reader)
     wanted = None if tiles is None else frozenset(tiles(container))
     container.chunks = _read_chunks(reader, table, partial, wanted)
@@ -173,10 +177,10 @@ def unpack(
 
 def unpack_header(data: Sliceable) -> Container:
     """Like :func:`unpack`, but without chunks: what comes behind the header is not looked at."""
-    return _read_header(_Reader(data))[0]
+    return _read_header(Reader(data))[0]
 
 
-def _read_header(reader: _Reader) -> tuple[Container, list[tuple[int, int, int]]]:
+def _read_header(reader: Reader) -> tuple[Container, list[tuple[int, int, int]]]:
     """The header, and per chunk its type, length and CRC32."""
     magic = reader.data[: len(MAGIC)]
     if not magic or magic != MAGIC[: len(magic)]:
@@ -204,6 +208,7 @@ def _read_header(reader: _Reader) -> tuple[Container, list[tuple[int, int, int]]
     crc = zlib.crc32(reader.data[: reader.at])
     if reader.crc("header CRC32") != crc:
         raise BadChecksum(f"the header does not match its checksum; {_GET_AGAIN}")
+    _check_table(table, _tiles(width, height, tile))
     container = Container(
         fingerprint=fingerprint,
         width=width,
@@ -229,6 +234,8 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
         raise BadHeader(f"the header has unknown flags {flags:#x}; update dictco_lib")
     if flags & Flag.EQUAL and flags & (Flag.GREY | Flag.SIXTEEN_BIT) != Flag.GREY:
         raise BadHeader(f"the header's flags {flags:#x} contradict each other; {_GET_AGAIN}")
+    if flags & Flag.SIXTEEN_BIT and not flags & Flag.GREY:
+        raise BadHeader(f"the header says 16 bits of colour, expected grey; {_GET_AGAIN}")
     if count > MAX_CHUNKS:
         raise BadHeader(
             f"the header says {count} chunks, expected at most {MAX_CHUNKS}; {_GET_AGAIN}, or "
@@ -236,8 +243,59 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
         )
 
 
+def _tiles(width: int, height: int, tile: int) -> int:
+    """How many tiles a picture has; BadHeader for a side that no encoder chooses."""
+    down, across = (4 * -(-side // _STRIDE) for side in (height, width))
+    # Encoders make one tile of what is not much larger than one.
+    if tile % 4 or (tile and down * across <= tile * tile * 3 // 2):
+        raise BadHeader(
+            f"the header says tiles of {tile} latent samples in a latent of {down}x{across}, where "
+            f"encoders make no such tiles; {_GET_AGAIN}"
+        )
+    return -(-down // tile) * -(-across // tile) if tile else 1
+
+
+def _check_table(table: list[tuple[int, int, int]], tiles: int) -> None:
+    """Raise BadHeader unless these are the chunks that encoders write, in their order."""
+    kinds = [kind for kind, _, _ in table]
+    if unknown := sorted({kind for kind in kinds if kind < ChunkType.SLICE} - set(ChunkType)):
+        raise BadHeader(f"unknown chunk type {unknown[0]}; update dictco_lib")
+    slices = len({kind for kind in kinds if kind >= ChunkType.SLICE})
+    guards = tiles * (ChunkType.GUARD in kinds)
+    if 1 + guards + tiles * (1 + slices) > len(kinds) or not slices:
+        raise BadHeader(
+            f"the file has {len(kinds)} chunks, too few for {tiles} tiles of {slices} slices; "
+            f"{_GET_AGAIN}"
+        )
+    wanted = [ChunkType.SUMS, *[ChunkType.GUARD] * guards, *[ChunkType.Z] * tiles]
+    wanted += [ChunkType.SLICE + k for k in range(slices) for _ in range(tiles)]
+    extra = set(ChunkType) - {*wanted, ChunkType.GUARD, ChunkType.SLICE}
+    for i, (kind, length, _) in enumerate(table):
+        if i < len(wanted) and kind != wanted[i] or i >= len(wanted) and kind not in extra:
+            raise BadHeader(f"chunk {i} is {chunk_label(kind)!r} out of place; {_GET_AGAIN}")
+        extra.discard(kind)
+        if not _is_length(kind, length, 2 * tiles * (slices + 1)):
+            raise BadHeader(
+                f"chunk {chunk_label(kind)!r} has {length} bytes, which no encoder writes; "
+                f"{_GET_AGAIN}"
+            )
+    if guards and not any(length for kind, length, _ in table if kind == ChunkType.GUARD):
+        raise BadHeader(f"the file has guards that guard nothing; {_GET_AGAIN}")
+
+
+def _is_length(kind: int, length: int, sums: int) -> bool:
+    """Whether a chunk can have so many bytes."""
+    if kind == ChunkType.SUMS:
+        return length == sums
+    if kind == ChunkType.GUARD:
+        return length % GUARD_BYTES == 0
+    if kind == ChunkType.Z or kind >= ChunkType.SLICE:
+        return length > 0 and length % _WORD == 0
+    return length > 0
+
+
 def _read_chunks(
-    reader: _Reader, table: list, partial: bool, wanted: frozenset[int] | None
+    reader: Reader, table: list, partial: bool, wanted: frozenset[int] | None
 ) -> list[Chunk]:
     needed = sum(length for _, length, _ in table)
     left = len(reader.data) - reader.at
@@ -253,8 +311,6 @@ def _read_chunks(
     for kind, length, crc in table:
         if len(reader.data) - reader.at < length:
             break
-        if kind < ChunkType.SLICE and kind not in set(ChunkType):
-            raise BadHeader(f"unknown chunk type {kind}; update dictco_lib")
         number, seen[kind] = seen[kind], seen[kind] + 1
         is_of_tile = kind in (ChunkType.Z, ChunkType.GUARD) or kind >= ChunkType.SLICE
         if wanted is not None and is_of_tile and number not in wanted:
@@ -268,45 +324,6 @@ def _read_chunks(
     return chunks
 
 
-@dataclass(frozen=True)
-class PlainFile:
-    """The plain format of research code: sizes and two strings; no model, no checks."""
-
-    height: int
-    width: int
-    y: bytes
-    z: bytes
-
-
-def pack_plain(file: PlainFile) -> bytes:
-    """Bytes of a .bin file: u16 height, u16 width, u32 + y string, u32 + z string, big-endian."""
-    if max(file.height, file.width) >= 2**16:
-        raise BadHeader(
-            f"a .bin file holds at most 65535 pixels a side, got {file.width}x{file.height}; "
-            "write a .dco file"
-        )
-    head = struct.pack(">HHI", file.height, file.width, len(file.y))
-    return head + file.y + struct.pack(">I", len(file.z)) + file.z
-
-
-def unpack_plain(data: bytes) -> PlainFile:
-    """Read a .bin file.
-
-    Raises:
-        Truncated: if a length points past the end.
-        BadHeader: if a side is 0 or bytes are left over.
-    """
-    reader = _Reader(data)
-    height, width, length = struct.unpack(">HHI", reader.take(8))
-    y = reader.take(length)
-    z = reader.take(struct.unpack(">I", reader.take(4))[0])
-    if not height or not width:
-        raise BadHeader(f"the .bin file says {width}x{height} pixels; {_GET_AGAIN}")
-    if reader.at != len(data):
-        raise BadHeader(f"{len(data) - reader.at} bytes follow the z string; is this a .bin file?")
-    return PlainFile(height, width, y, z)
-
-
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
@@ -316,7 +333,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-class _Reader:
+class Reader:
     """Walks through a file, and notes what it was told it reads."""
 
     def __init__(self, data: Sliceable) -> None:
@@ -325,6 +342,7 @@ class _Reader:
         self.spans: list[Span] = []
 
     def take(self, n: int, name: str = "") -> bytes:
+        """The next n bytes, noted as ``name``; Truncated if there are fewer."""
         if self.at + n > len(self.data):
             raise Truncated(
                 f"the file ends at byte {len(self.data)}, at least {self.at + n} were expected; "
@@ -335,17 +353,22 @@ class _Reader:
         return self.data[self.at - n : self.at]
 
     def byte(self, name: str) -> int:
+        """The next byte."""
         return self.take(1, name)[0]
 
     def crc(self, name: str) -> int:
+        """The next four bytes, a checksum."""
         return struct.unpack("<I", self.take(4, name))[0]
 
     def varint(self, name: str) -> int:
+        """The next LEB128 number, in its shortest form."""
         start, value = self.at, 0
         for i in range(5):
             byte = self.byte(name)
             value |= (byte & 0x7F) << 7 * i
             if byte < 0x80:
+                if not byte and i:
+                    raise BadHeader(f"a number in the header is written too long; {_GET_AGAIN}")
                 self.spans[-1 - i :] = [Span(name, start, self.at)]
                 return value
         raise BadHeader(f"a number in the header has more than 5 bytes; {_GET_AGAIN}")

@@ -58,8 +58,20 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         return sub
 
+    def with_recipe(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
+        sub.add_argument(
+            "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="changes",
+            help="settings that replace the recipe's; texts in quotes",
+        )  # fmt: skip
+        with_device(sub)
+
     def with_metric(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
+        sub.add_argument(
+            "--common", action="store_true",
+            help="means over the pictures that the reports share, where they are of others too",
+        )  # fmt: skip
 
     sub = command(
         "compress", commands.compress, "compress a picture, or a folder of them, to .dco files",
@@ -183,12 +195,15 @@ def _parser() -> argparse.ArgumentParser:
         "train", commands.train, "train a model by a recipe; a run that was stopped continues",
         "data/nano.toml", "data/nano.toml --set seed=1 shape.experts=8 'out=\"../build/other\"'",
     )  # fmt: skip
-    sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
-    sub.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="changes",
-        help="settings that replace the recipe's; texts in quotes",
+    with_recipe(sub)
+
+    sub = command(
+        "pairs", commands.pairs,
+        "train a mixture, one dictionary and a sparse mixture alike, and compare them",
+        "data/nano.toml", "data/nano.toml --seeds 0 --set steps=600 validate_every=600",
     )  # fmt: skip
-    with_device(sub)
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    with_recipe(sub)
 
     sub = command(
         "export", commands.export, "halve a trained checkpoint for shipping",

@@ -7,7 +7,6 @@ grows with the picture is those two and, where several qualities are tried, its 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,10 +34,10 @@ from dictco_lib.bitstream import (
 )
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
-from dictco_lib.entropy.slices import SliceCoder
-from dictco_lib.entropy.streams import DecodingCoder, FrequencyTables, LatentStreams
-from dictco_lib.errors import ImageError, LossWarning
-from dictco_lib.images import Picture, read_picture, to_pil
+from dictco_lib.entropy.slices import Coder
+from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
+from dictco_lib.errors import ImageError
+from dictco_lib.images import Picture, read_aloud, to_pil
 from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import (
@@ -189,12 +188,9 @@ def code_latent(
 def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> Tiled:
     model.check_eval()
     tile = whole_number(tile, "tile")
-    picture = read_picture(image)
+    picture = read_aloud(image, metadata)
     if problem := size_problem(*picture.size):
         raise ImageError(f"the picture has {problem}")
-    if picture is not image:  # who reads pictures apart has their notes
-        for loss in picture.losses(metadata):
-            warnings.warn(f"the picture loses something: {loss}", LossWarning, stacklevel=3)
     shape = latent_shape(picture.size)
     tile = tile_side(shape, tile)
     return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra_chunks(picture, metadata))
@@ -307,7 +303,7 @@ def _decoded(
     slices: int | None,
     partial: bool,
     seconds: dict[str, float],
-    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+    coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> Iterator[tuple[Box, Tensor]]:
     """Some tiles of y_hat, (1, M, h, w), with their boxes, one after the other."""
     model.check_eval()
@@ -332,7 +328,7 @@ def decode_latent(
     *,
     slices: int | None = None,
     partial: bool = False,
-    coder: Callable[[FrequencyTables, list[LatentStreams]], SliceCoder] = DecodingCoder,
+    coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> tuple[Tensor, list[Box]]:
     """The first half of :func:`decode_picture`: everything that is entropy coded.
 
@@ -341,7 +337,7 @@ def decode_latent(
         container: the file, unpacked.
         slices: use only so many slices of the latent.
         partial: accept slices that are not there.
-        coder: makes the slice coder of each tile; the default proves what it reads.
+        coder: makes the coder of each tile; the default proves what it reads.
 
     Returns:
         y_hat, shape (1, M, H, W), and the tiles' boxes in it.

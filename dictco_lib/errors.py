@@ -1,9 +1,62 @@
-"""Every error this library raises on purpose.
+"""Every error this library raises on purpose, and how it quotes what came from elsewhere.
 
 A message says three things: what came, what was expected, what to do.
 """
 
 from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+MAX_MESSAGE = 2000
+MAX_QUOTE = 80
+_MAX_LISTED = 8
+
+
+def printable(text: str, limit: int = MAX_MESSAGE) -> str:
+    """Text that is safe to print: bounded, the middle left out; control characters escaped.
+
+    A file's bytes find their way into messages; on a terminal, some of them are commands.
+    """
+    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    if len(text) <= limit:
+        return text
+    half = limit // 2 - 20
+    return f"{text[:half]}[... {len(text) - 2 * half} characters ...]{text[-half:]}"
+
+
+class _Quoting(reprlib.Repr):
+    """A repr of bounded depth, breadth and length."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = limit
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out very large numbers.
+        return repr(x) if x.bit_length() < 128 else f"<a number of {x.bit_length()} bits>"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+    def repr_instance(self, x: object, level: int) -> str:
+        if x is None or isinstance(x, (bool, float, complex)):
+            return repr(x)
+        return f"<{type(x).__name__}>"  # its own repr may be long, slow, or fail
+
+
+def quoted(value: object, limit: int = MAX_QUOTE) -> str:
+    """How a message shows a value that came from a file or a user: bounded and printable."""
+    return printable(_Quoting(limit).repr(value), 2 * limit)
+
+
+def listed(names: Collection[object]) -> str:
+    """The first of many names or values, and how many more there are."""
+    first = [quoted(name, 200) for name, _ in zip(names, range(_MAX_LISTED), strict=False)]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 class LossWarning(UserWarning):
@@ -11,7 +64,13 @@ class LossWarning(UserWarning):
 
 
 class DictcoError(Exception):
-    """Base of all errors raised on purpose; the command line prints them as one line."""
+    """Base of all errors raised on purpose; the command line prints them as one line.
+
+    Whatever a message quotes, it is bounded and printable: the last line of defence.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class ConfigError(DictcoError):
@@ -88,3 +147,35 @@ class BadHeader(BitstreamError):
 
 class WrongModel(BitstreamError):
     """The file was made with other weights than the ones that are loaded."""
+
+
+@contextmanager
+def foreign(what: str, kind: type[DictcoError], advice: str) -> Iterator[None]:
+    """Give a name of ours to whatever a library raises over a file that others made.
+
+    Libraries trust their input: over damaged files they raise nearly anything, so that a list of
+    exceptions is never complete.
+
+    Args:
+        what: the file or the part of it, and what cannot be done: "a.json cannot be read".
+        kind: the error to raise.
+        advice: what to do.
+    """
+    try:
+        yield
+    except (DictcoError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of a Rust library is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{what}: {reason(error)}; {advice}") from None
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, in its first line, without its advice."""
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first = (str(error).splitlines() or [""])[0].split(". ")[0]
+    return printable(f"{type(error).__name__}: {first}" if first else type(error).__name__, 200)

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from dictco_lib.arguments import check_codec, file_bytes
-from dictco_lib.bitstream import PlainFile, pack_plain, unpack_plain
+from dictco_lib.bitstream import Reader
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, QualityError
-from dictco_lib.images import Picture, read_picture, to_uint8
+from dictco_lib.images import Picture, read_aloud, to_uint8
 from dictco_lib.models import DictionaryCodec
 
 #: Both sides are zero-padded to multiples of this, evenly on the two ends.
 PAD = 128
 #: Plain files know no tiles: this bounds the memory that one can ask for.
 MAX_PADDED_PIXELS = 2**24
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """The plain format of research code: sizes and two strings; no model, no checks."""
+
+    height: int
+    width: int
+    y: bytes
+    z: bytes
+
+
+def pack_plain(file: PlainFile) -> bytes:
+    """Bytes of a .bin file: u16 height, u16 width, u32 + y string, u32 + z string, big-endian."""
+    if max(file.height, file.width) >= 2**16:
+        raise BadHeader(
+            f"a .bin file holds at most 65535 pixels a side, got {file.width}x{file.height}; "
+            "write a .dco file"
+        )
+    head = struct.pack(">HHI", file.height, file.width, len(file.y))
+    return head + file.y + struct.pack(">I", len(file.z)) + file.z
+
+
+def unpack_plain(data: bytes) -> PlainFile:
+    """Read a .bin file.
+
+    Raises:
+        Truncated: if a length points past the end.
+        BadHeader: if a side is 0 or bytes are left over.
+    """
+    reader = Reader(data)
+    height, width, length = struct.unpack(">HHI", reader.take(8))
+    y = reader.take(length)
+    z = reader.take(struct.unpack(">I", reader.take(4))[0])
+    if not height or not width:
+        raise BadHeader(f"the .bin file says {width}x{height} pixels; get the file again")
+    if reader.at != len(data):
+        raise BadHeader(f"{len(data) - reader.at} bytes follow the z string; is this a .bin file?")
+    return PlainFile(height, width, y, z)
 
 
 def _padding(height: int, width: int, error: type[DictcoError]) -> tuple[int, int, int, int]:
@@ -63,7 +105,7 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
         QualityError: for a variable-rate model.
     """
     _check(model)
-    picture = read_picture(image)
+    picture = read_aloud(image)
     _refuse_losses(picture)
     width, height = picture.size
     x = F.pad(picture.pixels[None], _padding(height, width, ImageError))

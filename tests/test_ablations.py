@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 
@@ -11,13 +12,12 @@ import torch
 
 from dictco_lib import widgets
 from dictco_lib.coding import decode, encode
-from dictco_lib.config import preset
 from dictco_lib.errors import BitstreamError, OptionError
 from dictco_lib.images import read_picture
 from dictco_lib.inspect import ablations
 from dictco_lib.inspect.ablations import PARTS, Means, mean_outputs, switched_off
 from dictco_lib.inspect.routing import only, rerouted
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 from dictco_lib.plots import ablations as figures
 
 
@@ -33,7 +33,7 @@ def means(classroom, photo) -> Means:
 
 def run(model, picture) -> dict:
     with torch.no_grad():
-        return model(picture.pixels[None], 50, return_routing=True)
+        return model(picture.pixels[None].to(next(model.parameters())), 50, return_routing=True)
 
 
 def same(a: dict, b: dict) -> bool:
@@ -112,7 +112,8 @@ def test_means_are_those_of_what_the_parts_hand_on(classroom, photo):
     means = mean_outputs(classroom, [x], [50])
     torch.testing.assert_close(means["h_mean"], seen["h_mean"].mean((0, 2, 3))[:, None, None])
     torch.testing.assert_close(means["slices.2.attention.fc_out"], seen["context"].mean((0, 2, 3)))
-    torch.testing.assert_close(means["slices.2"], seen["query"].mean((0, 2, 3))[:, None, None])
+    earlier = seen["query"][:, 2 * classroom.config.hyper_channels :]
+    torch.testing.assert_close(means["slices.2"], earlier.mean((0, 2, 3))[:, None, None])
 
 
 def test_switches_add_up_in_any_order(classroom, picture, means):
@@ -156,14 +157,16 @@ def test_an_outcome_has_all_bits_of_a_picture(classroom, photo):
 
 
 def test_a_sparse_evaluation_gives_the_numbers_of_the_dense_one(classroom, picture):
+    # In float64: sums of another order would, in float32, now and then round a symbol otherwise.
+    model = copy.deepcopy(classroom).double()
     for k in (1, 2, 4):
-        with rerouted(classroom, ablations.strongest(k)):
-            dense = run(classroom, picture)
-        with ablations.sparse(classroom, k):
-            sparse = run(classroom, picture)
-        torch.testing.assert_close(dense["x_hat"], sparse["x_hat"], atol=1e-4, rtol=1e-4)
+        with rerouted(model, ablations.strongest(k)):
+            dense = run(model, picture)
+        with ablations.sparse(model, k):
+            sparse = run(model, picture)
+        torch.testing.assert_close(dense["x_hat"], sparse["x_hat"], atol=1e-9, rtol=0)
         assert all(((gates > 0).sum(1) == k).all() for gates in sparse["routing"])
-    assert "attend" not in vars(classroom.latent_codec.slices[0].attention)
+    assert "attend" not in vars(model.latent_codec.slices[0].attention)
 
 
 def test_an_expert_that_nobody_chose_is_no_trouble(classroom, picture):

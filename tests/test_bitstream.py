@@ -35,11 +35,12 @@ def container(**changes) -> Container:
         "height": 203,
         "quality": 61.25,
         "flags": 1,
-        "tile": 64,
+        "tile": 0,
         "chunks": [
+            Chunk(ChunkType.SUMS, b"sumsum"),
             Chunk(ChunkType.Z, b"z" * 40),
             Chunk(ChunkType.SLICE, b"first" * 40),
-            Chunk(ChunkType.SLICE + 1, b""),
+            Chunk(ChunkType.SLICE + 1, b"last"),
         ],
     }
     return Container(**values | changes)
@@ -49,7 +50,7 @@ def test_everything_comes_back():
     data = pack(container())
     again = unpack(data)
     assert again == container(header_bytes=again.header_bytes)
-    assert len(data) == again.header_bytes + 240
+    assert len(data) == again.header_bytes + 250
     assert unpack(pack(container(quality=None))).quality is None
 
 
@@ -72,7 +73,7 @@ def test_every_truncation_is_named():
 def test_a_cut_file_gives_its_complete_chunks_on_request():
     data = pack(container())
     kinds = [chunk.type for chunk in unpack(data[:-100], partial=True).chunks]
-    assert kinds == [ChunkType.Z]
+    assert kinds == [ChunkType.SUMS, ChunkType.Z]
 
 
 def test_every_flipped_bit_is_found():
@@ -87,7 +88,7 @@ def test_every_flipped_bit_is_found():
 
 def test_a_flipped_payload_bit_names_its_chunk():
     data = bytearray(pack(container()))
-    data[-1] ^= 1
+    data[-5] ^= 1
     with pytest.raises(BadChecksum, match="slice 0"):
         unpack(bytes(data))
 
@@ -126,7 +127,9 @@ def test_absurd_headers_are_neither_written_nor_read(monkeypatch, changes):
 
 
 def test_an_absurd_chunk_length_is_truncation():
-    data = pack(container(chunks=[Chunk(ChunkType.Z, bytes(2**20))]))
+    chunks = container().chunks
+    sums = Chunk(ChunkType.SUMS, b"sums")
+    data = pack(container(chunks=[sums, chunks[1], Chunk(ChunkType.SLICE, bytes(2**20))]))
     with pytest.raises(Truncated):
         unpack(data[:1000])
 

@@ -100,7 +100,9 @@ def test_a_report_has_the_layout_of_evaluate_and_names_settings_and_versions(fol
     ]  # fmt: skip
     at_5 = [row["bpp"] for row in mixed["per_image"] if row["quality"] == 5]
     assert mixed["results"]["bpp"][1] == pytest.approx(np.mean(at_5), abs=1e-6)
-    assert "ms-ssim-rgb" not in mixed["results"]  # two of the pictures have none
+    # Two of the pictures have none, and take only themselves out of the mean.
+    assert mixed["left_out"] == {"ms-ssim-rgb": ["one.png", "two.png"]}
+    assert mixed["results"]["ms-ssim-rgb"] == results["ms-ssim-rgb"]
 
 
 def test_any_number_of_workers_gives_the_same_reports(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
 from dataclasses import replace
@@ -17,11 +18,8 @@ from dictco_lib.bitstream import (
     Chunk,
     ChunkType,
     Flag,
-    PlainFile,
     pack,
-    pack_plain,
     unpack,
-    unpack_plain,
 )
 from dictco_lib.chunks import MAX_METADATA
 from dictco_lib.coding import decode_picture, encode
@@ -43,7 +41,7 @@ from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import demo_photos, read_picture, to_uint8
 from dictco_lib.images.icc import SRGB, make_profile
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.plain import decode_plain, encode_plain
+from dictco_lib.plain import PlainFile, decode_plain, encode_plain, pack_plain, unpack_plain
 from dictco_lib.training.loss import bits_per_image
 
 GOLDEN = Path(__file__).parent / "expected" / "stream.json"
@@ -53,14 +51,8 @@ def encoder_y_hat(model, y, level):
     """What the encoder believes the decoder will get."""
     codec = model.latent_codec.for_coding()
     y, level = y.double(), None if level is None else level.double()
-    y = codec.scale_y(y, level)
-    medians = codec.medians()
-    z_hat = (codec.scale_z(codec.h_a(y), level) - medians).round() + medians
-    coder = EncodingCoder(
-        y.split(model.config.groups, 1), model.latent_codec.y_tables, [LatentStreams() for _ in y]
-    )
-    trace = codec.run_slices(codec.side(z_hat, level), coder)
-    return codec.unscale_y(torch.cat(trace.y_hat, 1), level), coder.streams
+    coder = EncodingCoder(model.latent_codec.tables, [LatentStreams() for _ in y])
+    return codec.run(coder, level, y).latent, coder.streams
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 192), (128, 128)])
@@ -115,7 +107,10 @@ def test_the_model_predicts_the_decoded_picture(nano, photo):
     x = read_picture(photo).pixels[None]
     want = nano(x, 60.0)["x_hat"].clamp(0, 1)[0]
     got = decode_picture(nano, encode(nano, photo, 60).data)[0].pixels
-    torch.testing.assert_close(got, want, rtol=0, atol=2e-3)
+    # The file is coded in float64, the model ran in float32: a symbol that lies within their
+    # difference of a half may be another one, and moves the pixels around it.
+    far = ((got - want).abs().amax(0) > 2e-3).float().mean()
+    assert far <= 0.02 and (got - want).square().mean().sqrt() <= 1e-3
 
 
 # Overhead: 24-bit frequencies, one scale for each of 64 bins (0.2 %), a 32-bit word to close each
@@ -304,13 +299,16 @@ def test_broken_weights_are_named(nano, photo):
         encode(model, photo, 50)
 
 
-def test_changed_weights_change_the_coding_copy(nano, photo):
-    import copy
-
+def test_changed_weights_code_after_an_update_only(nano, photo):
     before = encode(nano, photo, 50).data
     model = copy.deepcopy(nano)
     assert encode(model, photo, 50).data == before
     model.latent_codec.slices[0].mean[0].weight.mul_(1.1)
+    with pytest.raises(NotUpdatedError, match="model.update"):
+        encode(model, photo, 50)
+    with pytest.raises(WrongModel):
+        dictco_lib.decode(model, before)
+    model.update()
     after = encode(model, photo, 50).data
     assert after != before
     dictco_lib.decode(model, after)
@@ -413,10 +411,15 @@ def test_broken_weights_do_not_hang_the_plain_encoder(fixed, photo):
 def test_encoder_and_decoder_see_one_memory_layout(classroom, photo):
     # In float32 a convolution rounds differently in another layout: fast files of large pictures
     # could not be read back.
-    seen: list[tuple] = []
+    seen: list[list] = []
+
+    def tensors(args: tuple) -> list[torch.Tensor]:
+        side, earlier, _ = args
+        return [side.scales, side.means, *earlier]
+
     handles = [
         module.register_forward_pre_hook(
-            lambda m, args: seen.append((args[0].stride(), args[0].is_contiguous()))
+            lambda m, args: seen.append([(t.stride(), t.is_contiguous()) for t in tensors(args)])
         )
         for module in classroom.latent_codec.for_coding(torch.float32).slices
     ]

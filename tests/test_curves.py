@@ -128,15 +128,20 @@ def test_files_without_a_curve_are_named(tmp_path, text):
 
 
 def rows(images, factor=1.0):
-    points = zip(BPP, PSNR, strict=True)
-    return [{"image": i, "bpp": factor * b, "psnr": q} for b, q in points for i in images]
+    points = enumerate(zip(BPP, PSNR, strict=True))
+    return [
+        {"image": i, "quality": n, "bpp": factor * b, "psnr": q}
+        for n, (b, q) in points
+        for i in images
+    ]
 
 
 @pytest.fixture
 def two_reports(tmp_path):
     results = {"bpp": BPP, "psnr-rgb": PSNR}
-    bumpy = rows(["z.png"]) + [{"image": "z.png", "bpp": 2.0, "psnr": 30.0}]
-    one = write(tmp_path / "one.json", results, name="codec", per_image=rows("abz") + bumpy)
+    bumpy = rows(["z.png"]) + [{"image": "z.png", "quality": 3, "bpp": 2.0, "psnr": 30.0}]
+    bumpy.pop(-2)
+    one = write(tmp_path / "one.json", results, name="codec", per_image=rows("abp") + bumpy)
     two = rows("a", 0.5) + rows("b", 0.9) + rows(["z.png"]) + rows("q")
     return one, write(tmp_path / "two.json", results, name="codec", per_image=two)
 
@@ -148,10 +153,11 @@ def test_pictures_are_compared_one_by_one(two_reports):
 
 
 def test_bdrate_prints_mean_and_extremes_and_warns(capsys, two_reports):
-    assert main(["bdrate", *map(str, two_reports), "--per-image"]) == 0
+    assert main(["bdrate", *map(str, two_reports), "--per-image", "--common"]) == 0
     out, err = capsys.readouterr()
+    assert "two.json (3 common pictures)" in out
     assert "-30.00 % mean of 2 pictures, -50.00 % to -10.00 %" in out
-    assert "z.png is left out" in err and "q is left out" in err
+    assert all(f"{name} is left out" in err for name in ("z.png", "q", "p"))
     assert main(["bdrate", "published:VTM", "published:DCAE"]) == 0
     out, err = capsys.readouterr()
     assert "-16.98 %" in out and "29.2-37.9" in out
@@ -174,9 +180,9 @@ def test_curves_of_ms_ssim_are_compared_and_drawn(capsys, tmp_path):
     assert (tmp_path / "rd.png").stat().st_size > 10_000
 
 
-def test_reports_without_rows_are_named(capsys, two_reports, tmp_path):
-    assert main(["bdrate", str(two_reports[0]), "published:vtm", "--per-image"]) == 1
-    assert "published:vtm has no rows" in capsys.readouterr().err
+def test_reports_without_rows_are_named(capsys, tmp_path):
+    assert main(["bdrate", "published:hm", "published:vtm", "--per-image"]) == 1
+    assert "published:hm has no rows" in capsys.readouterr().err
     with pytest.raises(CurveError, match="no picture can be compared"):
         compare_per_image({"a": Curve("a", BPP, PSNR)}, {})
     write(tmp_path / "r.json", {"bpp": BPP, "psnr": PSNR}, per_image=[{"image": "a"}])

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dictco_lib.coding import decode, encode
-from dictco_lib.config import preset
 from dictco_lib.errors import BadChecksum, OptionError
 from dictco_lib.images import read_picture
 from dictco_lib.inspect.routing import (
@@ -21,7 +20,7 @@ from dictco_lib.inspect.routing import (
     uniform,
     without,
 )
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 from dictco_lib.training.routing import gate_entropy
 
 

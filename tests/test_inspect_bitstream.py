@@ -92,11 +92,11 @@ def test_damage_changes_its_slice_and_not_those_before(nano, reading):
 def test_a_stream_that_stands_for_nothing_is_read_as_far_as_it_goes(nano, reading):
     record, data = reading.slices[0][2], reading.streams[0].slices[2]
     rows = record.bins.ravel()
-    coder = look.ObservingCoder(nano.latent_codec.y_tables, reading.streams)
+    coder = look.ObservingCoder(nano.latent_codec.tables, reading.streams, (nano.config.N, 1, 1))
     for bit in range(0, 8 * len(data), 101):
         broken = flip_bit(data, bit)
         try:
-            coder.tables.decode(broken, rows)
+            coder.tables.y.decode(broken, rows)
         except (AssertionError, BadChecksum):
             break
     else:

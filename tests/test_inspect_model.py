@@ -41,9 +41,7 @@ def test_rooms_hold_all_parameters_and_all_work(config):
     with FlopCounterMode(display=False) as counter:  # with numbers, on a real picture
         y = model.g_a(torch.rand(1, 3, 128, 192))
         level = torch.zeros(1) if config.lmbdas else None
-        coder = rooms._MeanCoder()
-        trace = codec.run_slices(codec.side(codec.h_a(y), level), coder)
-        model.g_s(torch.cat(trace.y_hat, dim=1))
+        model.g_s(codec.run(rooms._MeanCoder(), level, y).latent)
     parts = ("g_a", "h_a", "h_s", "slices", "g_s")
     assert 2 * rooms.total_macs(found, parts) == counter.get_total_flops()
     last = {room.part: room for room in found}

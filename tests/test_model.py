@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig, preset
+from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig
+from dictco_lib.entropy.gaussian import EstimatingCoder
+from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ConfigError, NotUpdatedError, QualityError, ShapeError
 from dictco_lib.layers.residual import WideConv
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 64), (100, 65)])
@@ -34,11 +36,14 @@ def test_routing_comes_only_on_request(nano):
 
 
 def test_images_of_a_batch_do_not_touch_each_other(nano, crops):
-    quality = torch.tensor([10.0, 50.0, 90.0])
-    together = nano(crops[:3], quality)["x_hat"]
+    # In float64, as a batch may be added up in another order: in float32 a symbol near a half
+    # would now and then be rounded the other way.
+    model, x = copy.deepcopy(nano).double(), crops[:3].double()
+    quality = torch.tensor([10.0, 50.0, 90.0], dtype=torch.float64)
+    together = model(x, quality)["x_hat"]
     for i in range(3):
-        alone = nano(crops[i : i + 1], float(quality[i]))["x_hat"]
-        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+        alone = model(x[i : i + 1], float(quality[i]))["x_hat"]
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-9)
 
 
 def test_float64_works_and_agrees_with_float32(crops):
@@ -68,11 +73,9 @@ def test_a_slice_depends_on_earlier_slices_only(crops):
     for k in range(len(groups)):
         y_in = y.clone().requires_grad_()
         codec = model.latent_codec
-        side = torch.randn(1, 2 * model.config.hyper_channels, *y.shape[2:])
-        from dictco_lib.entropy.gaussian import EstimatingCoder
-
-        coder = EstimatingCoder(codec.scale_y(y_in, level).split(groups, 1), codec.gaussian)
-        trace = codec.run_slices(side, coder)
+        side = Side(*torch.randn(2, 1, model.config.hyper_channels, *y.shape[2:]))
+        coder = EstimatingCoder(codec.entropy_bottleneck, codec.gaussian)
+        trace = codec.run_slices(side, coder, codec.scale_y(y_in, level))
         (trace.means[k].sum() + trace.scales[k].sum()).backward()
         start = sum(groups[:k])
         if k == 0:
@@ -139,18 +142,37 @@ def changed_by_rerouting(codec):
     codec.slices[1].attention.reroute = lambda gates: gates.flip(-1)
 
 
-@pytest.mark.parametrize(
-    "change", [changed_by_data, changed_by_loading, changed_by_casting, changed_by_rerouting]
-)
-def test_the_float64_twin_follows_every_change(nano, change):
+@pytest.mark.parametrize("change", [changed_by_data, changed_by_loading, changed_by_casting])
+def test_weights_that_changed_do_not_code_before_the_next_update(nano, change):
     codec = copy.deepcopy(nano.latent_codec)
     y, level = torch.randn(1, NANO.M, 8, 8) * 3, torch.tensor([2.0])
-    before = codec.for_coding()
+    before, old = codec.for_coding(), codec.compress(y, level)
     assert codec.for_coding() is before
     change(codec)
-    fresh = copy.deepcopy(codec)  # copies make a twin of their own
+    for use in (lambda: codec.compress(y, level), lambda: codec.decompress(old, (8, 8), level)):
+        with pytest.raises(NotUpdatedError, match="have changed since .* model.update"):
+            use()
+    codec.update()
+    fresh = copy.deepcopy(codec)  # copies make a float64 twin of their own
     assert codec.for_coding() is not before
-    assert codec.compress(y, level) == fresh.compress(y, level)
+    assert codec.compress(y, level) == fresh.compress(y, level) != old
+
+
+def test_an_overruled_router_is_coded_with_and_forgotten(nano):
+    codec = copy.deepcopy(nano.latent_codec)
+    y, level = torch.randn(1, NANO.M, 8, 8) * 3, torch.tensor([2.0])
+    old = codec.compress(y, level)
+    changed_by_rerouting(codec)
+    assert codec.compress(y, level) != old
+    codec.slices[1].attention.reroute = None
+    assert codec.compress(y, level) == old
+
+
+def test_a_model_that_moved_or_was_copied_is_still_the_same(nano):
+    codec = copy.deepcopy(nano.latent_codec)
+    codec.to(memory_format=torch.channels_last)
+    y, level = torch.randn(1, NANO.M, 8, 8) * 3, torch.tensor([2.0])
+    assert codec.compress(y, level) == nano.latent_codec.compress(y, level)
 
 
 def test_gates_that_a_bias_alone_has_chosen_still_add_up():

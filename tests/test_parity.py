@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -12,13 +13,12 @@ import torch
 from synthetic import synthetic_array, synthetic_input
 
 from dictco_lib.checkpoints import load_published, to_published
-from dictco_lib.config import preset
 from dictco_lib.entropy.rans import compress_plain
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import DictionaryCodec, preset
 
 EXPECTED = Path(__file__).parent / "expected"
-#: Operator order moves results by about the noise floor; ten times it is the bound.
-FLOORS = 10
+#: The golden outputs are float32, and their noise floor is how far float64 is from them.
+FLOORS = 1.5
 BLOCKS = {
     "win": lambda m: m.g_a[1].blocks[0],
     "shift": lambda m: m.g_a[3].blocks[1],
@@ -55,13 +55,16 @@ def golden(request):
 
 def test_whole_models_match_the_golden_outputs(golden):
     model, manifest, expected = golden
+    # In float64 no value lies near enough to a half for this machine to round it otherwise than
+    # another one; what is left of the difference is the noise of the golden outputs.
+    model = copy.deepcopy(model).double()
     assert sum(p.numel() for p in model.parameters()) == manifest["parameters"]
     for case, spec in manifest["cases"].items():
         x = torch.from_numpy(synthetic_input(spec["height"], spec["width"], spec["input_seed"]))
         floor, stride = spec["max_abs_f32_vs_f64"], spec["channel_stride"]
         with torch.no_grad():
-            out = model(x)
-            latent = model.latent_codec(model.g_a(x), None)
+            out = model(x.double())
+            latent = model.latent_codec(out["para"]["y"], None)
         found = out["para"] | {"y_hat": latent["y_hat"]}
         for key in ("y", "means", "scales", "y_hat"):
             got = found[key].numpy()
@@ -74,10 +77,9 @@ def test_whole_models_match_the_golden_outputs(golden):
         error = np.abs(out["x_hat"].numpy()[:, :, ::step, ::step] - expected[f"{case}.x_hat"])
         assert error.max() <= FLOORS * floor["x_hat"]
         for key in ("y", "z"):
-            bits = -out["likelihoods"][key].double().log2().sum().item()
+            bits = -out["likelihoods"][key].log2().sum().item()
             reference = float(expected[f"{case}.bits_{key}"])
-            # 1e-7 more: a sum of some 1e5 float32 logarithms has an error of its own.
-            assert abs(bits / reference - 1) <= FLOORS * floor[f"bits_{key}_rel"] + 1e-7
+            assert abs(bits / reference - 1) <= FLOORS * floor[f"bits_{key}_rel"]
 
 
 def test_plain_files_are_those_of_the_published_code(golden):
@@ -88,7 +90,8 @@ def test_plain_files_are_those_of_the_published_code(golden):
         x = torch.from_numpy(synthetic_input(spec["height"], spec["width"], spec["input_seed"]))
         with torch.no_grad():
             y_string, z_string = compress_plain(model.latent_codec, model.g_a(x))
-        # z is all integers; a scale of y may fall in the neighbouring bin on another machine.
+        # z is all integers, and the nearest lies 1e-4 from a half, ten times the noise of float32;
+        # a scale of y may fall in the neighbouring bin on another machine.
         assert hashlib.sha256(z_string).hexdigest() == spec["plain"]["z_sha256"]
         assert abs(len(y_string) - spec["plain"]["y_bytes"]) <= 16
 

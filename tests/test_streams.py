@@ -105,7 +105,7 @@ def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():
     log_scales[0, 1, 1] = LOG_EDGES[9] + 2 * EPS
     entries = find_near_edges(log_scales, scale_bins(log_scales), k=3)
     assert entries == [GuardEntry(3, 2, 10)]
-    assert unpack_guard(pack_guard(entries)) == entries
+    assert unpack_guard(pack_guard(entries)).tolist() == [(3, 2, 10)]
     bins = np.full(4, 9, np.uint8)  # what a decoder with other rounding found
     apply_guard(bins, entries, k=3)
     assert bins.tolist() == [9, 9, 10, 9]
@@ -116,7 +116,7 @@ def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():
 
 
 def test_a_guard_that_names_no_bin_is_refused():
-    assert unpack_guard(pack_guard([GuardEntry(0, 0, 63)]))
+    assert len(unpack_guard(pack_guard([GuardEntry(0, 0, 63)]))) == 1
     for wrong in (64, 255):
         with pytest.raises(BadHeader, match=f"bin {wrong}"):
             unpack_guard(pack_guard([GuardEntry(0, 0, wrong)]))

@@ -8,22 +8,26 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dictco_lib.checkpoints.census import MAX_TENSORS, check_header
 from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
 from dictco_lib.checkpoints.published import empty_model, load_published
-from dictco_lib.config import PRESETS, ModelConfig
+from dictco_lib.config import CodecConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
-from dictco_lib.entropy.hyperprior import content_key
-from dictco_lib.errors import CheckpointError, ConfigError
-from dictco_lib.files import DATA_FOLDERS, atomic_path
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.entropy.seal import Seal
+from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
+from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
+from dictco_lib.layers.meta import on_meta
+from dictco_lib.models import PRESETS, DictionaryCodec, config_from_dict
 
 FORMAT = "dictco-checkpoint-1"
+#: Keys of the part that exists only in training: it is saved, but no stream depends on it.
+TRAINING_ONLY = "training_only."
 _GET_AGAIN = "get the file again, or save the model again with this version of dictco_lib"
-_fingerprints: WeakKeyDictionary[DictionaryCodec, tuple] = WeakKeyDictionary()
+_fingerprints: WeakKeyDictionary[DictionaryCodec, tuple[Seal, bytes]] = WeakKeyDictionary()
 
 
 def _own_state(model: DictionaryCodec) -> dict[str, Tensor]:
@@ -40,18 +44,19 @@ def fingerprint(model: DictionaryCodec) -> bytes:
 
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
-    state = _own_state(model)
-    config = {k: v for k, v in model.config.to_dict().items() if k != "name"}
-    key = (content_key(state.values()), json.dumps(config, sort_keys=True))
+    state = {k: v for k, v in _own_state(model).items() if not k.startswith(TRAINING_ONLY)}
+    tensors = list(state.values())
     known = _fingerprints.get(model)
-    if known is None or known[0] != key:
-        digest = hashlib.sha256(key[1].encode())
+    if known is None or not known[0].holds(tensors):
+        without = ("name", *model.config.training_fields)
+        config = {k: v for k, v in model.config.to_dict().items() if k not in without}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
         for name in sorted(state):
             value = state[name].detach().cpu()
             value = value.float() if value.is_floating_point() else value
             digest.update(f"{name}{tuple(value.shape)}".encode())
             digest.update(value.contiguous().numpy().tobytes())
-        known = _fingerprints[model] = (key, digest.digest()[:8])
+        known = _fingerprints[model] = (Seal(tensors), digest.digest()[:8])
     return known[1]
 
 
@@ -102,16 +107,13 @@ def _halved(value: Tensor) -> Tensor:
 def read_info(path: str | Path) -> dict:
     """Configuration and info of a checkpoint, without its weights."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
+    check_header(path, CheckpointError)
+    with foreign(f"{path} is no readable safetensors file", CheckpointError, _GET_AGAIN):
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
+            f"{path} has format {quoted(metadata.get('format'))}, expected {FORMAT!r}; "
             "for published weights use load_published"
         )
     return {part: _table(path, part, metadata.get(part)) for part in ("config", "info")}
@@ -120,10 +122,7 @@ def read_info(path: str | Path) -> dict:
 def _table(path: Path, part: str, text: str | None) -> dict:
     if text is None:
         raise CheckpointError(f"{path} has no {part!r} in its metadata; {_GET_AGAIN}")
-    try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{part!r} in {path} is no JSON ({error}); {_GET_AGAIN}") from None
+    table = parse_json(text, f"{part!r} in {path}", CheckpointError, _GET_AGAIN)
     if not isinstance(table, dict):
         raise CheckpointError(
             f"{part!r} in {path} is a {type(table).__name__}, expected a table; {_GET_AGAIN}"
@@ -145,24 +144,25 @@ def load_checkpoint(
         CheckpointError: if the file is missing, damaged, or does not fit its configuration.
     """
     try:
-        config = ModelConfig.from_dict(read_info(path)["config"])
+        config = config_from_dict(read_info(path)["config"])
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
-    try:
+    with foreign(f"the tensors of {path} cannot be read", CheckpointError, _GET_AGAIN):
         with safe_open(path, "pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"the tensors of {path} cannot be read: {error}") from None
+            keys = list(file.keys())[: MAX_TENSORS + 1]
+            state = {key: file.get_tensor(key) for key in keys}
     try:
         model = build(config, state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; {_GET_AGAIN}") from None
-    if update and not model.latent_codec.y_tables.is_filled:
+    if model.latent_codec.y_tables.is_filled:
+        model.latent_codec.seal()
+    elif update:
         model.update()
     return model.to(device)
 
 
-def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
+def build(config: CodecConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     """A model with exactly these tensors, in float32 and evaluation mode.
 
     Raises:
@@ -179,8 +179,8 @@ def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     ]
     if missing or unknown or wrong:
         raise CheckpointError(
-            f"weights do not fit config {config.name!r}: missing {missing}, unknown {unknown}, "
-            f"wrong {wrong}"
+            f"weights do not fit config {quoted(config.name)}: missing [{listed(missing)}], "
+            f"unknown [{listed(unknown)}], wrong [{listed(wrong)}]"
         )
     model = empty_model(config)
     model.load_state_dict(state, strict=False)
@@ -188,20 +188,26 @@ def build(config: ModelConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     return model
 
 
-def _wanted(config: ModelConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _wanted(config: CodecConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors without memory that a config asks for: a damaged one may ask for any size."""
     # Each block has tensors of its own and each channel of z numbers of its own. (CompressAI's
     # prior of z takes memory, whatever the device.)
     numbers = sum(value.numel() for value in state.values())
-    if sum(config.blocks) + config.residual_blocks > len(state) or config.N > numbers:
+    if _least_tensors(config) > len(state) or config.N > numbers:
         raise CheckpointError(
-            f"config {config.name!r} needs more than the {len(state)} tensors of {numbers} numbers"
+            f"config {quoted(config.name)} needs more than the {len(state)} tensors of "
+            f"{numbers} numbers"
         )
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    what = f"config {quoted(config.name)} is of no possible size"
+    with foreign(what, CheckpointError, _GET_AGAIN):
+        with torch.random.fork_rng(devices=[]), on_meta():
             return _own_state(DictionaryCodec(config))
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"config {config.name!r} is of no possible size: {error}") from None
+
+
+def _least_tensors(config: CodecConfig) -> int:
+    """A number of tensors that a model has at the least: one for each of its blocks."""
+    blocks = (getattr(config, name, 0) for name in ("blocks", "depths", "residual_blocks"))
+    return sum(sum(n) if isinstance(n, tuple) else n for n in blocks)
 
 
 def _problem(key: str, got: Tensor, want: Tensor) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dictco_lib.checkpoints.census import check_shares, read_pickle
 from dictco_lib.checkpoints.fit import (
     CONSTANT_LEAVES,
     TABLE_LEAVES,
@@ -24,7 +25,7 @@ from dictco_lib.checkpoints.fit import (
     tensor_problem,
 )
 from dictco_lib.config import ModelConfig
-from dictco_lib.errors import CheckpointError, ConfigError
+from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
 from dictco_lib.models import DictionaryCodec
 
 _SLICE = r"^latent_codec\.slices\.(\d+)\."
@@ -114,7 +115,10 @@ def load_published(source: str | Path | Mapping) -> DictionaryCodec:
             than the tolerated ones are missing, unknown, of the wrong shape or kind, not finite,
             or given twice with different values.
     """
-    state = _normalised(source if isinstance(source, Mapping) else _read(Path(source)))
+    is_file = not isinstance(source, Mapping)
+    state = _normalised(_read(Path(source)) if is_file else source)
+    if is_file:
+        check_shares(state, str(source), CheckpointError)
     family = _family(state)
     model = _empty_model_of(state, family)
     tables = _fill(model, state, family)
@@ -130,30 +134,16 @@ def empty_model(config: ModelConfig) -> DictionaryCodec:
 
 
 def _empty_model_of(state: Mapping[str, Tensor], family: str) -> DictionaryCodec:
-    try:
-        return empty_model(_infer_config(state, family))
-    except (
-        LookupError,
-        StopIteration,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        ConfigError,
-    ) as e:
-        raise CheckpointError(
-            f"looks like a {family} checkpoint, but its sizes cannot be read "
-            f"({type(e).__name__}: {e}); is it complete?"
-        ) from None
+    what = f"looks like a {family} checkpoint, but its sizes cannot be read"
+    with foreign(what, CheckpointError, "is it complete?"):
+        try:
+            return empty_model(_infer_config(state, family))
+        except ConfigError as error:
+            raise CheckpointError(f"{what}: {error}; is it complete?") from None
 
 
 def _read(path: Path) -> Mapping:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on foreign bytes the unpickler raises whatever it trips over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as plain weights: {reason}") from None
+    loaded = read_pickle(path, CheckpointError)
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, expected a state dict")
     return loaded
@@ -166,13 +156,15 @@ def _normalised(state: Mapping) -> dict[str, Tensor]:
     for key, value in state.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f"entry {key!r} is a {type(value).__name__}, expected a tensor; give the state "
-                "dict itself, or a mapping that holds it as 'state_dict'"
+                f"entry {quoted(key)} is a {type(value).__name__}, expected a tensor; give the "
+                "state dict itself, or a mapping that holds it as 'state_dict'"
             )
         key = str(key).removeprefix("module.")
         key = _OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[2]]}.{m[3]}", key)
         if not is_same(result.setdefault(key, value), value):
-            raise CheckpointError(f"tensor {key} is there twice, with different values; keep one")
+            raise CheckpointError(
+                f"tensor {quoted(key)} is there twice, with different values; keep one"
+            )
     return result
 
 
@@ -182,7 +174,7 @@ def _family(state: Mapping[str, Tensor]) -> str:
     if "dt_cross_attention.0.experts" in state:
         return "dictco"
     raise CheckpointError(
-        f"no layout that is known: {len(state)} tensors, first {list(state)[:5]}; "
+        f"no layout that is known: {len(state)} tensors, first {listed(list(state))}; "
         "expected DCAE (dt, dt_cross_attention.*) or DictCO (dt_cross_attention.*.experts)"
     )
 
@@ -272,8 +264,9 @@ def _fill(model: DictionaryCodec, state: dict[str, Tensor], family: str) -> dict
     wrong += _table_problems(model, tables)
     if missing or wrong or unused:
         raise CheckpointError(
-            f"{family} checkpoint does not fit: missing {missing}; wrong {wrong}; "
-            f"unknown {sorted(unused)}; expected the layout of its authors' code, complete"
+            f"{family} checkpoint does not fit: missing [{listed(missing)}]; wrong "
+            f"[{listed(wrong)}]; unknown [{listed(sorted(unused))}]; expected the layout of its "
+            "authors' code, complete"
         )
     return tables
 

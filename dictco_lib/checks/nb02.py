@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dictco_lib.checks.checker import checker
 from dictco_lib.config import ModelConfig
 from dictco_lib.inspect import rooms
-from dictco_lib.models.transforms import Analysis
+from dictco_lib.models import dictionary
 
 
 @checker
 def ex_02_1(answer: int, config: ModelConfig) -> str | None:
     """How many pixels across does a sample see after the second step of g_a?"""
     x = torch.rand(1, 3, 16, 512).requires_grad_()
-    want = rooms.columns_seen(nn.Sequential(*list(Analysis(config))[:3])(x), x)
+    want = rooms.columns_seen(dictionary.analysis(config)[:3](x), x)
     if answer == want:
         return None
     if answer == 1 + 2 * (4 + 2 * config.residual_blocks):

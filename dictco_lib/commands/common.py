@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dictco_lib.errors import DictcoError, OptionError
+from dictco_lib.errors import DictcoError, OptionError, printable
 
 DEFAULT_MODEL = "classroom"
 #: Names on the command line -> names of curves.
@@ -57,7 +57,7 @@ def explain(error: Exception, debug: bool) -> str:
     """One line for the user; with --debug the traceback."""
     if debug:
         return "".join(traceback.format_exception(error)).rstrip()
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     if isinstance(error, (DictcoError, OSError)):
         return line
     return f"{type(error).__name__}: {line or 'no message'}; use --debug to see where"
@@ -107,3 +107,13 @@ def read_bytes(path: Path) -> bytes:
     if not path.exists():
         raise DictcoError(f"{path} does not exist")
     return path.read_bytes()
+
+
+def refuse_failed(failed: dict[str, str], total: int) -> None:
+    """Name the pictures that were left out of reports, picture -> reason, and raise for them."""
+    for name, reason in failed.items():
+        print(reason if name in reason else f"{name}: {reason}", file=sys.stderr)
+    if failed:
+        text = f"{len(failed)} of {total} pictures failed and are left out: "
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise DictcoError(text + ", ".join(list(failed)[:5]) + more)

@@ -11,7 +11,7 @@ from statistics import mean
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import METRICS, refuse
+from dictco_lib.commands.common import METRICS, refuse, refuse_failed
 from dictco_lib.errors import DictcoError, OptionError
 
 
@@ -40,40 +40,55 @@ def anchors(args: argparse.Namespace) -> None:
     if not keys:
         raise DictcoError("none of these codecs runs here")
     with tqdm(total=len(keys) * len(paths), unit="picture") as bar:
-        for key, report in measure(keys, paths, args.workers, bar.update):
+        written, failed = [], {}
+        options = {"folder": args.folder}
+        for key, report in measure(keys, paths, args.workers, bar.update, **options):
+            for name, reason in report["failed"].items():
+                failed.setdefault(name, []).append(reason)
+            if "results" not in report:
+                continue
             bar.write(_table(key, report))
             if args.out:
                 rd.save_report(report, Path(args.out) / f"{key}.json")
-    if args.out:
-        print(f"wrote {', '.join(f'{key}.json' for key in keys)} in {args.out}")
+                written.append(f"{key}.json")
+    if written:
+        print(f"wrote {', '.join(written)} in {args.out}")
+    reasons = {name: "; ".join(dict.fromkeys(found)) for name, found in failed.items()}
+    refuse_failed(reasons, len(paths))
 
 
 def _table(key: str, report: dict) -> str:
+    from dictco_lib.evaluation.report import remarks
+
     results = report["results"]
     options = ", ".join(f"{name}={value}" for name, value in report["settings"].items())
     lines = [f"{key} ({report['name']}): {options}"]
     lines.append(f"{'q':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8}")
-    similarities = results.get("ms-ssim-rgb", [None] * len(results["bpp"]))
+    none = [None] * len(results["bpp"])
+    measures = (results.get(key, none) for key in ("psnr-rgb", "ms-ssim-rgb"))
     for quality, bpp, psnr, similarity in zip(
-        results["quality"], results["bpp"], results["psnr-rgb"], similarities, strict=True
+        results["quality"], results["bpp"], *measures, strict=True
     ):
         ssim = "-" if similarity is None else f"{similarity:.4f}"
-        lines.append(f"{quality:8g} {bpp:8.4f} {psnr:8.3f} {ssim:>8}")
-    return "\n".join(lines)
+        psnr = "-" if psnr is None else f"{psnr:.3f}"
+        lines.append(f"{quality:8g} {bpp:8.4f} {psnr:>8} {ssim:>8}")
+    return "\n".join(lines + remarks(report))
 
 
 def bdrate(args: argparse.Namespace) -> None:
     """BD-rates of curves against an anchor."""
     from dictco_lib.evaluation.bdrate import compare
-    from dictco_lib.evaluation.curves import load_curve
+    from dictco_lib.evaluation.curves import load_curve, load_curves
 
     metric = METRICS[args.metric]
-    anchor = load_curve(args.anchor, metric)
+    load_curve(args.anchor, metric)  # what is wrong with it is said before the head of a table
     print(f"against {args.anchor}; below 0 %: fewer bits for the same {metric}")
     print(f"{'BD-rate':>10} {'BD-' + metric:>10} {'overlap, dB':>12}   curve")
     for test in args.test:
-        result = compare(anchor, load_curve(test, metric))
-        _print_row(result, test)
+        anchor, curve = load_curves([args.anchor, test], metric, common=args.common)
+        result = compare(anchor, curve)
+        shared = f" ({len(curve.conditions.pictures)} common pictures)" if args.common else ""
+        _print_row(result, test + shared)
         for doubt in result.doubts():
             _warn(f"{test}: {doubt}")
         if args.per_image:
@@ -89,7 +104,8 @@ def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
     for image, result in found.items():
         _print_row(result, f"  {image}")
         for doubt in result.doubts():
-            _warn(f"{image}: {doubt}")
+            if doubt not in result.unlike:  # that is said of the whole reports
+                _warn(f"{image}: {doubt}")
     for image, reason in failed.items():
         _warn(f"{image} is left out: {reason}")
     for image in sorted(curves[0].keys() ^ curves[1].keys()):
@@ -107,7 +123,8 @@ def plot(args: argparse.Namespace) -> None:
 
     matplotlib.use("agg")
     from dictco_lib import plots
-    from dictco_lib.evaluation.curves import load_curve
+    from dictco_lib.evaluation.conditions import unlike_any
+    from dictco_lib.evaluation.curves import load_curves
     from dictco_lib.files import atomic_path
     from dictco_lib.training.log import read_log
 
@@ -120,10 +137,17 @@ def plot(args: argparse.Namespace) -> None:
         if logs != args.files:
             raise OptionError("got logs and curves; one figure shows either: give them apart")
         other = None if args.metric == "psnr" else args.metric
-        refuse("a log is no rate-distortion curve", max_bpp=args.max_bpp, metric=other)
+        refuse(
+            "a log is no rate-distortion curve",
+            max_bpp=args.max_bpp,
+            metric=other,
+            common=args.common,
+        )
         figure = plots.training_log(read_log(*logs))
     else:
-        curves = [load_curve(spec, metric) for spec in args.files]
+        curves = load_curves(args.files, metric, common=args.common)
+        for text in unlike_any([curve.conditions for curve in curves]):
+            _warn(text)
         times = Counter(curve.name for curve in curves)
         # Two reports of one codec keep one name apart from the other by their files.
         names = [

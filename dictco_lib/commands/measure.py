@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model, refuse
-from dictco_lib.errors import DictcoError, OptionError
+from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model, refuse, refuse_failed
+from dictco_lib.errors import OptionError
 
 if TYPE_CHECKING:
     from dictco_lib.evaluation.sharding import Team
@@ -46,7 +45,7 @@ def evaluate(args: argparse.Namespace) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            options = {"mode": args.mode, "batch_size": size, "team": team}
+            options = {"mode": args.mode, "batch_size": size, "folder": args.folder, "team": team}
             with _overruled(model, args.gates):
                 report = rd.evaluate(model, paths, qualities, **options, progress=progress)
     if not team.is_main:
@@ -58,11 +57,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out:
         rd.save_report(report, args.out)
         print(f"wrote {args.out}")
-    for reason in report["failed"].values():
-        print(reason, file=sys.stderr)
-    if failed := list(report["failed"]):
-        text = f"{len(failed)} of {len(paths)} pictures failed and are left out: "
-        raise DictcoError(text + ", ".join(failed[:5]))
+    refuse_failed(report["failed"], len(paths))
 
 
 def _overruled(model: DictionaryCodec, rule: str | None) -> contextlib.AbstractContextManager:
@@ -89,11 +84,14 @@ def _batch_size(mode: str, team: Team) -> int:
 
 
 def _print_table(report: dict) -> None:
+    from dictco_lib.evaluation.report import remarks
+
     results, setup = report["results"], report["setup"]
     many = f", {setup['processes']} processes" if setup["processes"] > 1 else ""
     print(f"{setup['folder']}, {report['name']}: {report['description']}{many}")
     columns = [
-        ("quality", "quality", "g"), ("bpp", "bpp", ".4f"), ("PSNR dB", "psnr-rgb", ".3f"),
+        ("quality", "quality", "g"), ("bpp", "bpp", ".4f"), ("+bytes", "extra_bytes", ".0f"),
+        ("PSNR dB", "psnr-rgb", ".3f"),
         ("MS-SSIM", "ms-ssim-rgb", ".4f"), ("in dB", "ms-ssim-db", ".2f"),
         ("enc s", "encode_s", ".2f"), ("(net)", "encode_network_s", ".2f"),
         ("dec s", "decode_s", ".2f"), ("(net)", "decode_network_s", ".2f"),
@@ -105,6 +103,8 @@ def _print_table(report: dict) -> None:
         cells = ["fixed" if quality is None else f"{quality:g}"]
         cells += [f"{results[key][i]:{form}}" for _, key, form in columns[1:]]
         print(" ".join(f"{cell:>9}" for cell in cells))
+    for line in remarks(report):
+        print(line)
 
 
 def bench(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""train, export, models."""
+"""train, pairs, export, models."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ def train(args: argparse.Namespace) -> None:
         print(f"{weights}: {trainer.step} steps in {trainer.seconds:.0f} s")
 
 
+def pairs(args: argparse.Namespace) -> None:
+    """Train a recipe with and without its mixture, and say what the mixture brings."""
+    from dictco_lib.training.pairs import table, train_pairs
+    from dictco_lib.training.recipe import load_recipe
+
+    device = None if args.device == "auto" else find_device(args.device)
+    recipe = load_recipe(args.recipe, args.changes)
+    results = train_pairs(recipe, args.seeds, device)
+    print(f"{recipe.config.name}, {recipe.steps} steps, seeds {' '.join(map(str, args.seeds))}:")
+    print("validation loss of the mixture, and of the others against it, the same seed each")
+    print("\n".join(table(results)))
+
+
 def export(args: argparse.Namespace) -> None:
     """Halve a checkpoint for shipping."""
     from dictco_lib import checkpoints
@@ -31,7 +44,7 @@ def export(args: argparse.Namespace) -> None:
 def models(args: argparse.Namespace) -> None:
     """Presets and shipped weights."""
     from dictco_lib.checkpoints import fingerprint, load, shipped_models
-    from dictco_lib.config import PRESETS
+    from dictco_lib.models import PRESETS
 
     shipped = shipped_models()
     for name in sorted(set(PRESETS) | set(shipped)):

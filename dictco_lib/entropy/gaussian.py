@@ -1,11 +1,11 @@
-"""The discretised Gaussian: likelihoods, scale bins, and the estimating slice coder."""
+"""The discretised Gaussian: likelihoods, scale bins, and the estimating coder."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from compressai.entropy_models import GaussianConditional
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor
 
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
@@ -32,24 +32,34 @@ def scale_bins(log_scales: Tensor) -> Tensor:
 
 
 class EstimatingCoder:
-    """Slice coder that codes nothing: rounds with a straight-through gradient, keeps likelihoods.
+    """Coder that codes nothing: rounds with a straight-through gradient, keeps likelihoods.
 
     Args:
-        y: the latent split in slices.
-        gaussian: CompressAI's conditional Gaussian. In training mode it measures the rate of
-            ``y`` plus uniform noise, in evaluation mode that of the rounded values.
+        prior: CompressAI's factorised prior of z.
+        gaussian: CompressAI's conditional Gaussian of y. In training mode both measure the rate
+            of latents plus uniform noise, in evaluation mode that of the rounded values.
 
     Note:
         Rounding for the synthesis and noise for the rate follows Minnen & Singh, ICIP 2020,
         arXiv:2007.08739.
     """
 
-    def __init__(self, y: tuple[Tensor, ...], gaussian: GaussianConditional) -> None:
-        self.y = y
+    def __init__(self, prior: EntropyBottleneck, gaussian: GaussianConditional) -> None:
+        self.prior = prior
         self.gaussian = gaussian
-        self.likelihoods: list[Tensor] = []
+        self.z_likelihoods: Tensor | None = None
+        self.y_likelihoods: list[Tensor] = []
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
+        """Quantised z."""
+        self.z_likelihoods = self.prior(z)[1]
+        return quantize_ste(z - medians) + medians
+
+    def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
-        self.likelihoods.append(self.gaussian(self.y[k], scale, mean)[1])
-        return quantize_ste(self.y[k] - mean) + mean
+        self.y_likelihoods.append(self.gaussian(y, scale, mean)[1])
+        return quantize_ste(y - mean) + mean
+
+    def likelihoods(self) -> dict[str, Tensor]:
+        """Probabilities of the symbols of ``y``, (B, M, H, W), and ``z``."""
+        return {"y": torch.cat(self.y_likelihoods, dim=1), "z": self.z_likelihoods}

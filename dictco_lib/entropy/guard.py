@@ -7,7 +7,6 @@ the few (nearly always none) that lie within ``EPS`` of an edge, and the decoder
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from dictco_lib.entropy.gaussian import LOG_EDGES, SCALE_LEVELS
 from dictco_lib.errors import BadHeader
 
 EPS = 1e-9
-_ENTRY = struct.Struct("<BIB")
+_ENTRY = np.dtype([("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,10 @@ class GuardEntry:
     slice: int
     index: int
     bin: int
+
+
+#: Entries as the encoder gathers them, or as a chunk holds them: hostile ones may be millions.
+Guard = list[GuardEntry] | np.ndarray
 
 
 def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) -> list[GuardEntry]:
@@ -39,30 +42,67 @@ def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) 
     return [GuardEntry(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
 
-def apply_guard(bins: np.ndarray, entries: list[GuardEntry], k: int) -> None:
-    """Overwrite the listed bins of slice k in a flat array, in place."""
-    for entry in entries:
-        if entry.slice == k:
-            if entry.index >= bins.size:
-                raise BadHeader(
-                    f"guard names symbol {entry.index} of a slice with {bins.size}; "
-                    "the file is damaged, get it again"
-                )
-            bins[entry.index] = entry.bin
+def apply_guard(bins: np.ndarray, entries: Guard, k: int, of: int | None = None) -> None:
+    """Overwrite the listed bins of slice k in a flat array, in place.
+
+    Args:
+        bins: flat, of slice k.
+        entries: of all slices, in order.
+        k: which slice.
+        of: how many slices there are.
+
+    Raises:
+        BadHeader: if one lies outside of the slices, or says more than the neighbouring bin.
+    """
+    if not len(entries):
+        return
+    entries = _as_array(entries)
+    if of is not None and entries["slice"][-1] >= of:
+        raise BadHeader(
+            f"guard names slice {entries['slice'][-1]} of {of}; the file is damaged, get it again"
+        )
+    entries = entries[entries["slice"] == k]
+    index = entries["index"]
+    if (worst := index.max(initial=0)) >= bins.size:
+        raise BadHeader(
+            f"guard names symbol {worst} of a slice with {bins.size}; the file is damaged, get it "
+            "again"
+        )
+    if (abs(bins[index].astype(int) - entries["bin"]) > 1).any():
+        raise BadHeader(
+            f"guard moves a symbol of slice {k} by more than one bin, where rounding never does; "
+            "the file is damaged, get it again"
+        )
+    bins[index] = entries["bin"]
 
 
-def pack_guard(entries: list[GuardEntry]) -> bytes:
+def _as_array(entries: Guard) -> np.ndarray:
+    if isinstance(entries, np.ndarray):
+        return entries
+    return np.array([(e.slice, e.index, e.bin) for e in entries], _ENTRY)
+
+
+def pack_guard(entries: Guard) -> bytes:
     """Bytes of the guard chunk; empty for no entries."""
-    return b"".join(_ENTRY.pack(e.slice, e.index, e.bin) for e in entries)
+    return _as_array(entries).tobytes()
 
 
-def unpack_guard(data: bytes) -> list[GuardEntry]:
-    """Entries of a guard chunk."""
-    if len(data) % _ENTRY.size:
-        raise BadHeader(f"guard chunk has {len(data)} bytes, expected a multiple of {_ENTRY.size}")
-    entries = [GuardEntry(*fields) for fields in _ENTRY.iter_unpack(data)]
-    if (worst := max((entry.bin for entry in entries), default=0)) >= SCALE_LEVELS:
+def unpack_guard(data: bytes) -> np.ndarray:
+    """Entries of a guard chunk: an array with the fields of :class:`GuardEntry`.
+
+    Raises:
+        BadHeader: if they are not in order, each once, or name a bin that is none.
+    """
+    if len(data) % _ENTRY.itemsize:
+        raise BadHeader(
+            f"guard chunk has {len(data)} bytes, expected a multiple of {_ENTRY.itemsize}"
+        )
+    entries = np.frombuffer(data, _ENTRY)
+    if (worst := entries["bin"].max(initial=0)) >= SCALE_LEVELS:
         raise BadHeader(
             f"guard names bin {worst}, there are {SCALE_LEVELS}; the file is damaged, get it again"
         )
+    places = entries["slice"].astype(np.int64) << 32 | entries["index"]
+    if (np.diff(places) <= 0).any():
+        raise BadHeader("guard entries are out of order; the file is damaged, get it again")
     return entries

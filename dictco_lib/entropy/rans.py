@@ -7,6 +7,7 @@ reliably only with the software and machine that wrote it; .dco files have no su
 from __future__ import annotations
 
 import copy
+import math
 import struct
 from bisect import bisect_right
 
@@ -16,7 +17,7 @@ from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor
 
 from dictco_lib.entropy.gaussian import LOG_SCALES
-from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.entropy.streams import in_one_layout
 from dictco_lib.errors import BadChecksum, ShapeError
 
@@ -26,27 +27,33 @@ _ESCAPE_DIGITS = 8  # hexadecimal digits of the 32-bit number behind an escape
 
 
 class RansEncodingCoder:
-    """Slice coder that gathers symbols and writes them all at the end."""
+    """Coder that gathers symbols and writes them all at the end."""
 
-    def __init__(self, y: tuple[Tensor, ...], gaussian: GaussianConditional) -> None:
-        self.y = y
+    def __init__(self, prior: EntropyBottleneck, gaussian: GaussianConditional) -> None:
+        self.prior = prior
         self.gaussian = gaussian
+        self.z_string = b""
         self.symbols: list[int] = []  # CompressAI's interface takes lists
         self.indexes: list[int] = []
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
+        """Quantised z."""
+        self.z_string = self.prior.compress(_checked(z))[0]
+        return in_one_layout((z - medians).round() + medians)
+
+    def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
-        symbols = _checked(self.y[k] - mean).round()
+        symbols = _checked(y - mean).round()
         self.symbols += symbols.int().flatten().tolist()
         self.indexes += self.gaussian.build_indexes(scale).flatten().tolist()
         return in_one_layout(symbols + mean)
 
-    def finish(self) -> bytes:
-        """The y string."""
+    def finish(self) -> tuple[bytes, bytes]:
+        """The strings of y and z."""
         encoder = BufferedRansEncoder()
         tables = self.gaussian.quantized_cdf, self.gaussian.cdf_length, self.gaussian.offset
         encoder.encode_with_indexes(self.symbols, self.indexes, *(t.tolist() for t in tables))
-        return encoder.flush()
+        return encoder.flush(), self.z_string
 
 
 class RansReader:
@@ -126,15 +133,37 @@ class RansReader:
 
 
 class RansDecodingCoder:
-    """Slice coder that reads a y string."""
+    """Coder that reads the two strings.
 
-    def __init__(self, reader: RansReader, gaussian: GaussianConditional) -> None:
-        self.reader = reader
+    Args:
+        y: reads the y string.
+        z: reads the z string.
+        gaussian: whose tables the y string was written with.
+        z_shape: channels, height and width of z.
+    """
+
+    def __init__(
+        self,
+        y: RansReader,
+        z: RansReader,
+        gaussian: GaussianConditional,
+        z_shape: tuple[int, int, int],
+    ) -> None:
+        self.y, self.z = y, z
         self.gaussian = gaussian
+        self.z_shape = z_shape
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: None, medians: Tensor) -> Tensor:
+        """Quantised z."""
+        channels, *size = self.z_shape
+        rows = [channel for channel in range(channels) for _ in range(math.prod(size))]
+        symbols = medians.new_tensor(self.z.read(rows)).reshape(1, *self.z_shape)
+        self.z.finish()
+        return in_one_layout(symbols + medians)
+
+    def code(self, k: int, y: None, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
-        symbols = self.reader.read(self.gaussian.build_indexes(scale).flatten().tolist())
+        symbols = self.y.read(self.gaussian.build_indexes(scale).flatten().tolist())
         return in_one_layout(mean.new_tensor(symbols).reshape(mean.shape) + mean)
 
 
@@ -153,27 +182,24 @@ def _prepared(codec: LatentCodec) -> tuple[LatentCodec, EntropyBottleneck, Gauss
     Tables that a checkpoint did not bring are made of the current weights and not kept: weights
     may change, and a checkpoint of ours does not hold them.
     """
-    codec = codec.for_coding(codec.entropy_bottleneck.quantiles.dtype)
-    gaussian, bottleneck = codec.gaussian, codec.entropy_bottleneck
+    codec = copy.deepcopy(codec).eval() if codec.training else codec
+    gaussian, prior = codec.gaussian, codec.entropy_bottleneck
     if not gaussian.quantized_cdf.numel():
         gaussian = copy.deepcopy(gaussian)
         gaussian.update_scale_table(LOG_SCALES.exp().float().tolist())
-    if not bottleneck.quantized_cdf.numel():
-        bottleneck = copy.deepcopy(bottleneck)
-        bottleneck.update()
-    return codec, bottleneck, gaussian
+    if not prior.quantized_cdf.numel():
+        prior = copy.deepcopy(prior)
+        prior.update()
+    return codec, prior, gaussian
 
 
 @torch.no_grad()
 def compress_plain(codec: LatentCodec, y: Tensor) -> tuple[bytes, bytes]:
     """Strings of y and z for one latent (1, M, H, W) of a fixed-rate model."""
-    codec, bottleneck, gaussian = _prepared(codec)
-    z = _checked(codec.h_a(y))
-    z_string = bottleneck.compress(z)[0]
-    z_hat = (z - codec.medians()).round() + codec.medians()
-    coder = RansEncodingCoder(y.split(codec.config.groups, dim=1), gaussian)
-    codec.run_slices(codec.side(in_one_layout(z_hat), None), coder)
-    return coder.finish(), z_string
+    codec, prior, gaussian = _prepared(codec)
+    coder = RansEncodingCoder(prior, gaussian)
+    codec.run(coder, None, y)
+    return coder.finish()
 
 
 @torch.no_grad()
@@ -185,14 +211,8 @@ def decompress_plain(
     Raises:
         BadChecksum: if the strings do not hold as many symbols as the shape asks for.
     """
-    codec, bottleneck, gaussian = _prepared(codec)
-    medians = codec.medians()
-    reader = RansReader("z", z_string, bottleneck)
-    rows = [channel for channel in range(codec.config.N) for _ in range(shape[0] * shape[1])]
-    z = medians.new_tensor(reader.read(rows)).reshape(1, codec.config.N, *shape)
-    reader.finish()
-    reader = RansReader("y", y_string, gaussian)
-    coder = RansDecodingCoder(reader, gaussian)
-    y_hat = codec.run_slices(codec.side(in_one_layout(z + medians), None), coder).y_hat
-    reader.finish()
-    return torch.cat(y_hat, dim=1)
+    codec, prior, gaussian = _prepared(codec)
+    y, z = RansReader("y", y_string, gaussian), RansReader("z", z_string, prior)
+    trace = codec.run(RansDecodingCoder(y, z, gaussian, (codec.config.N, *shape)), None)
+    y.finish()
+    return trace.latent

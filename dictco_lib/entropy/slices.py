@@ -1,29 +1,42 @@
-"""The slice loop: written once, for estimating, encoding and decoding alike.
+"""The slice loop: written once, for estimating, encoding, decoding and looking on alike.
 
-``y`` is coded in channel slices. For slice k, a context network sees the side information and
-the slices before it and predicts a mean and a scale; a *slice coder* turns these into the
-quantised slice; a latent residual prediction refines that; the result joins the context of
-slice k + 1. The three uses differ in the slice coder alone.
+``y`` is coded in channel slices. For slice k, a head sees the side information and slices before
+it and predicts a mean and a scale; a *coder* turns these into the quantised slice; a latent
+residual prediction refines that; the result joins what later heads see. All uses differ in the
+coder alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dictco_lib.config import ModelConfig
-from dictco_lib.layers.dictionary import DictionaryAttention
-from dictco_lib.layers.residual import WideConv
+from dictco_lib.entropy.heads import Side, SliceHead
 
 
-class SliceCoder(Protocol):
-    """Turns the predicted distribution of a slice into its quantised values."""
+class Coder(Protocol):
+    """Turns latents, where they are known, and predictions into what a decoder will have."""
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
-        """Quantised values of slice k, shape (B, C_k, H, W), on the grid ``mean + integers``."""
+    def code_z(self, z: Tensor | None, medians: Tensor) -> Tensor:
+        """z_hat, shape (B, N, H/4, W/4), on the grid ``medians + integers``.
+
+        Args:
+            z: the hyper-latent; None where it is read.
+            medians: of the prior of z, shape (1, N, 1, 1).
+        """
+
+    def code(self, k: int, y: Tensor | None, mean: Tensor, scale: Tensor) -> Tensor:
+        """Quantised slice k, shape (B, C_k, H, W), on the grid ``mean + integers``.
+
+        Args:
+            k: number of the slice.
+            y: the slice; None where it is read.
+            mean: what the head predicts.
+            scale: likewise, before its lower bound.
+        """
 
 
 @dataclass
@@ -36,75 +49,30 @@ class SliceTrace:
     routing: list[Tensor] = field(default_factory=list)
 
 
-def parameter_net(c_in: int, widths: tuple[int, int], c_out: int) -> nn.Sequential:
-    """Three 3x3 convolutions with GELU in between: the form of the mean, scale and LRP nets."""
-    sizes = (c_in, *widths, c_out)
-    layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [WideConv(a, b), nn.GELU()]
-    return nn.Sequential(*layers[:-1])
-
-
-class SliceHead(nn.Module):
-    """Context network, Gaussian parameters and latent residual prediction (LRP) of one slice."""
-
-    def __init__(self, config: ModelConfig, k: int) -> None:
-        super().__init__()
-        query = 2 * config.hyper_channels + sum(config.groups[:k])
-        support = query + config.context_channels
-        size, widths = config.groups[k], config.parameter_widths
-        self.attention = DictionaryAttention(
-            query,
-            config.context_channels,
-            dim=config.dictionary_dim,
-            heads=config.heads,
-            entries=config.entries,
-            experts=config.experts,
-            top_k=config.top_k,
-        )
-        self.mean = parameter_net(support, widths, size)
-        self.scale = parameter_net(support, widths, size)
-        self.lrp = parameter_net(support + size, widths, size)
-
-    def forward(
-        self, query: Tensor, dictionary: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Predict one slice.
-
-        Args:
-            query: side information and earlier slices, shape (B, C_q, H, W).
-            dictionary: the shared dictionary, if there is one.
-
-        Returns:
-            Support, mean, raw scale (before its lower bound) and routing weights.
-        """
-        context, routing = self.attention(query, dictionary)
-        support = torch.cat([query, context], dim=1)
-        return support, self.mean(support), self.scale(support), routing
-
-    def refine(self, support: Tensor, y_bar: Tensor) -> Tensor:
-        """Add the latent residual prediction to the quantised slice."""
-        return y_bar + 0.5 * torch.tanh(self.lrp(torch.cat([support, y_bar], dim=1)))
-
-
 def code_slices(
-    heads: nn.ModuleList, dictionary: Tensor | None, side: Tensor, coder: SliceCoder
+    heads: Iterable[SliceHead],
+    dictionary: Tensor | None,
+    side: Side,
+    coder: Coder,
+    y: Sequence[Tensor] | None = None,
 ) -> SliceTrace:
     """Run the loop over all slices.
 
     Args:
-        heads: one :class:`SliceHead` per slice.
-        dictionary: the shared dictionary, shape (N, D), or None.
-        side: hyper-synthesis outputs, scales first, shape (B, 2S, H, W).
+        heads: one per slice.
+        dictionary: the dictionary that they share, shape (N, D), or None.
+        side: what z_hat tells.
         coder: decides what a slice's quantised values are.
+        y: the latent split in slices; None where it is read.
     """
     trace = SliceTrace()
     for k, head in enumerate(heads):
-        query = torch.cat([side, *trace.y_hat], dim=1)
-        support, mean, scale, routing = head(query, dictionary)
-        y_bar = coder.code(k, mean, scale)
-        trace.y_hat.append(head.refine(support, y_bar))
-        trace.means.append(mean)
-        trace.scales.append(scale)
-        trace.routing.append(routing)
+        prediction = head(side, trace.y_hat[: head.sees], dictionary)
+        part = None if y is None else y[k]
+        y_bar = coder.code(k, part, prediction.mean, prediction.scale)
+        trace.y_hat.append(head.refine(prediction, y_bar))
+        trace.means.append(prediction.mean)
+        trace.scales.append(prediction.scale)
+        if prediction.routing is not None:
+            trace.routing.append(prediction.routing)
     return trace

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import constriction
 import numpy as np
@@ -16,8 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from dictco_lib.entropy.gaussian import LOG_SCALES, log_scale, scale_bins
-from dictco_lib.entropy.guard import GuardEntry, apply_guard, find_near_edges
-from dictco_lib.errors import BadChecksum, CheckpointError, NotUpdatedError, ShapeError
+from dictco_lib.entropy.guard import Guard, apply_guard, find_near_edges
+from dictco_lib.errors import (
+    BadChecksum,
+    CheckpointError,
+    NotUpdatedError,
+    ShapeError,
+    foreign,
+)
 
 PRECISION = 24  # bits of a frequency; constriction's default
 _TAIL = 5.5  # half-width of a Gaussian table in standard deviations; beyond lies the escape
@@ -207,6 +214,13 @@ def _as_coded(frequencies: np.ndarray) -> np.ndarray:
     return np.diff(edges, append=2**PRECISION)
 
 
+class Tables(NamedTuple):
+    """The tables of a model: of y, a row per scale bin, and of z, a row per channel."""
+
+    y: FrequencyTables
+    z: FrequencyTables
+
+
 def gaussian_probabilities() -> list[np.ndarray]:
     """Probabilities of the integers under a centred Gaussian, for each entry of the scale table."""
     rows = []
@@ -232,7 +246,7 @@ class LatentStreams:
     z: bytes = b""
     slices: list[bytes] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
-    guard: list[GuardEntry] = field(default_factory=list)
+    guard: Guard = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.z) + sum(map(len, self.slices))
@@ -264,48 +278,65 @@ def in_one_layout(values: Tensor) -> Tensor:
 
 
 class EncodingCoder:
-    """Slice coder that writes: rounds, codes, and notes what the decoder will need.
+    """Coder that writes: rounds, codes, and notes what the decoder will need.
 
     Args:
-        y: the latent split in slices, each (B, C_k, H, W).
-        tables: Gaussian tables, one row per scale bin.
-        streams: one per image, filled as the loop goes.
+        tables: of the model.
+        streams: one per image, filled as the run goes.
     """
 
-    def __init__(
-        self, y: tuple[Tensor, ...], tables: FrequencyTables, streams: list[LatentStreams]
-    ) -> None:
-        self.y = y
+    def __init__(self, tables: Tables, streams: list[LatentStreams]) -> None:
         self.tables = tables
         self.streams = streams
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
+        """Quantised z; its bytes start every image's streams."""
+        symbols = (z - medians).round()
+        rows = _channel_rows(symbols.shape[1:])
+        for streams, values in zip(self.streams, symbols, strict=True):
+            flat = to_symbols(values)
+            streams.z = self.tables.z.encode(flat, rows)
+            streams.sums.append(checksum(flat))
+        return in_one_layout(symbols + medians)
+
+    def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k; its bytes are appended to every image's streams."""
-        symbols = (self.y[k] - mean).round()
+        symbols = (y - mean).round()
         log_scales = log_scale(scale)
         bins = scale_bins(log_scales)
         for b, streams in enumerate(self.streams):
             flat = to_symbols(symbols[b])
             rows = bins[b].flatten().to("cpu", torch.uint8).numpy()
-            streams.slices.append(self.tables.encode(flat, rows))
+            streams.slices.append(self.tables.y.encode(flat, rows))
             streams.sums.append(checksum(flat))
             streams.guard += find_near_edges(log_scales[b], bins[b], k)
         return in_one_layout(symbols + mean)
 
 
 class DecodingCoder:
-    """Slice coder that reads; a slice that is not there decodes to its mean.
+    """Coder that reads; a slice that is not there decodes to its mean.
 
     Args:
-        tables: Gaussian tables, one row per scale bin.
+        tables: of the model.
         streams: one per image; all hold the same number of slices, perhaps not all.
+        z_shape: channels, height and width of z.
     """
 
-    def __init__(self, tables: FrequencyTables, streams: list[LatentStreams]) -> None:
+    def __init__(
+        self, tables: Tables, streams: list[LatentStreams], z_shape: tuple[int, int, int]
+    ) -> None:
         self.tables = tables
         self.streams = streams
+        self.z_shape = z_shape
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: None, medians: Tensor) -> Tensor:
+        """Quantised z."""
+        rows = _channel_rows(self.z_shape)
+        flat = [verified(self.tables.z, s.z, rows, s.sums[0], "z") for s in self.streams]
+        symbols = torch.from_numpy(np.stack(flat)).to(medians)
+        return in_one_layout(symbols.reshape(-1, *self.z_shape) + medians)
+
+    def code(self, k: int, y: None, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k."""
         if k >= len(self.streams[0].slices):
             return in_one_layout(mean)
@@ -316,8 +347,13 @@ class DecodingCoder:
 
     def _read(self, streams: LatentStreams, k: int, bins: Tensor) -> np.ndarray:
         rows = bins.flatten().numpy()
-        apply_guard(rows, streams.guard, k)
-        return verified(self.tables, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
+        apply_guard(rows, streams.guard, k, of=len(streams.sums) - 1)
+        return verified(self.tables.y, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
+
+
+def _channel_rows(shape: tuple[int, ...]) -> np.ndarray:
+    """Table row of each flattened symbol of one image of z, (N, h, w): its channel."""
+    return np.repeat(np.arange(shape[0], dtype=np.int32), shape[1] * shape[2])
 
 
 def verified(
@@ -328,14 +364,18 @@ def verified(
     Raises:
         BadChecksum: if they are not what the encoder wrote.
     """
-    try:
+    with foreign(f"{what} cannot be decoded", BadChecksum, "get the file again"):
         symbols = tables.decode(data, rows)
-    except AssertionError as error:  # constriction's word for impossible data
-        raise BadChecksum(f"{what} cannot be decoded: {error}") from None
+        # The coder does not look for the end of a stream, and reads on behind it.
+        length = len(tables.encode(symbols, rows))
     if (got := checksum(symbols)) != expected:
         raise BadChecksum(
             f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "
             f"{expected:#06x}; the decoder computed other scales than the encoder: decode with "
             "the same checkpoint; a file that was made fast, in float32, also needs its machine"
+        )
+    if length != len(data):
+        raise BadChecksum(
+            f"{what} has {len(data)} bytes, its symbols end after {length}; get the file again"
         )
     return symbols

@@ -12,40 +12,42 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.classical import CODECS, Codec, decode_image, versions
-from dictco_lib.evaluation.metrics import ms_ssim, psnr
-from dictco_lib.images import read_picture, to_uint8
+from dictco_lib.evaluation.measure import distortion
+from dictco_lib.evaluation.rate import rate
+from dictco_lib.evaluation.report import finish, picture_names
+from dictco_lib.images import Picture, eight_bit, read_picture
 
 #: float32 metrics differ between thread counts in the seventh digit.
 _DIGITS = 6
 
 
 def measure_anchor(codec: Codec, path: Path) -> list[dict]:
-    """Code one picture at each step of a codec's ladder; one row of the report each."""
-    pixels = to_uint8(read_picture(path).pixels)
+    """Code one picture at each step of a codec's ladder; one row of the report each.
+
+    The codec gets the colours as :func:`dictco_lib.evaluation.measure.distortion` looks at them,
+    8 bits without alpha and profile; one plane of a grey picture.
+    """
+    picture = read_picture(path)
+    pixels = eight_bit(picture)
     rows = []
     for quality in codec.ladder:
         try:
-            data = codec.encode(pixels, quality)
+            data = codec.encode(pixels[..., 0] if picture.is_grey else pixels, quality)
         except DictcoError as error:
             raise DictcoError(f"{path}: {error}") from None
-        decoded = decode_image(data)
-        similarity = ms_ssim(pixels, decoded)
-        rows.append(
-            {
-                "image": path.name,
-                "quality": quality,
-                "bytes": len(data),
-                "bpp": round(8 * len(data) / (pixels.shape[0] * pixels.shape[1]), _DIGITS),
-                "psnr-rgb": round(psnr(pixels, decoded), _DIGITS),
-                "ms-ssim-rgb": None if similarity is None else round(similarity, _DIGITS),
-            }
-        )
+        decoded = Picture(decode_image(data), is_grey=picture.is_grey)
+        row = rate(picture.size, data) | distortion(picture, decoded)
+        del row["ms-ssim-db"]
+        rows.append({"image": path.name, "quality": quality} | _rounded(row))
     return rows
+
+
+def _rounded(row: dict) -> dict:
+    return {k: round(v, _DIGITS) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def anchors(
@@ -53,6 +55,8 @@ def anchors(
     paths: Sequence[Path],
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
+    *,
+    folder: str | Path | None = None,
 ) -> Iterator[tuple[str, dict]]:
     """Reports of classical codecs over pictures.
 
@@ -62,27 +66,45 @@ def anchors(
         workers: processes; a script that asks for more than one needs the usual
             ``if __name__ == "__main__"``.
         progress: called after each codec of each picture.
+        folder: what the names in the reports are relative to, see :func:`picture_names`.
 
     Yields:
-        Key and report, in the order of ``keys``, as soon as each is complete.
+        Key and report, in the order of ``keys``, as soon as each is complete; ``failed`` names
+        the pictures that cannot be read, or not be written by this codec, with the reason. Where
+        that is all of them, there are no ``results``.
+
+    Raises:
+        DictcoError: if no picture can be read.
     """
     if workers < 1:
         raise DictcoError(f"{workers} workers cannot work; give 1 or more")
-    for path in paths:
-        read_picture(path)  # a damaged one is named before hours of work
+    names = picture_names(paths, folder)
+    damaged = {}
+    for path in names:  # named before hours of work
+        try:
+            read_picture(path)
+        except (DictcoError, OSError) as error:
+            damaged[path] = str(error)
+    whole = [path for path in names if path not in damaged]
+    if not whole:
+        reasons = "; ".join(damaged.values())
+        raise DictcoError(f"none of the {len(names)} pictures can be measured: {reasons[:500]}")
     with _mapper(workers) as run:
-        measured = run(_work, [(key, path) for key in keys for path in paths])
+        measured = run(_work, [(key, path) for key in keys for path in whole])
         for key in keys:
-            by_picture = []
-            for _ in paths:
-                by_picture.append(next(measured))
+            found: dict[Path, list[dict] | str] = dict(damaged)
+            for path in whole:
+                found[path] = next(measured)
                 progress()
-            # From picture by picture to quality by quality, as `dictco evaluate` orders rows.
-            yield key, _report(CODECS[key], list(zip(*by_picture, strict=True)))
+            yield key, _report(CODECS[key], {names[path]: found[path] for path in names})
 
 
-def _work(job: tuple[str, Path]) -> list[dict]:
-    return measure_anchor(CODECS[job[0]], job[1])
+def _work(job: tuple[str, Path]) -> list[dict] | str:
+    """The rows of a picture, or why there are none."""
+    try:
+        return measure_anchor(CODECS[job[0]], job[1])
+    except (DictcoError, OSError) as error:
+        return str(error)
 
 
 @contextmanager
@@ -98,19 +120,26 @@ def _mapper(workers: int) -> Iterator[Callable]:
         pool.shutdown(cancel_futures=True)
 
 
-def _report(codec: Codec, groups: list[tuple[dict, ...]]) -> dict:
-    def means(key: str) -> list[float]:
-        return [round(float(np.mean([row[key] for row in group])), _DIGITS) for group in groups]
-
-    results = {"quality": list(codec.ladder), "bpp": means("bpp"), "psnr-rgb": means("psnr-rgb")}
-    if all(row["ms-ssim-rgb"] is not None for group in groups for row in group):
-        results["ms-ssim-rgb"] = means("ms-ssim-rgb")
-    return {
+def _report(codec: Codec, found: dict[str, list[dict] | str]) -> dict:
+    """The report of one codec, from the rows or the failure of each picture by name."""
+    failed = {name: rows for name, rows in found.items() if isinstance(rows, str)}
+    by_picture = [
+        [row | {"image": name} for row in rows]
+        for name, rows in found.items()
+        if not isinstance(rows, str)
+    ]
+    report = {
         "name": codec.name,
-        "description": f"real files, {len(groups[0])} pictures, RGB PSNR of 8-bit pictures",
+        "description": f"real files, {len(by_picture)} pictures, RGB PSNR of 8-bit pictures",
         "settings": {"format": codec.format, codec.dial.option: codec.dial.formula}
         | codec.settings,
         "versions": versions(codec),
-        "results": results,
-        "per_image": [row for group in groups for row in group],
     }
+    if by_picture:
+        # From picture by picture to quality by quality, as `dictco evaluate` orders rows.
+        rows = [row for group in zip(*by_picture, strict=True) for row in group]
+        report = finish(report, rows, codec.ladder)
+        results = report["results"]
+        for key, values in results.items():
+            results[key] = [round(value, _DIGITS) for value in values]
+    return report | {"failed": failed}

@@ -11,6 +11,7 @@ from bjontegaard import bd_psnr, bd_rate
 from scipy.interpolate import PchipInterpolator
 
 from dictco_lib.errors import CurveError
+from dictco_lib.evaluation.conditions import Conditions, check_pictures, unlike
 
 #: A comparison over less of both ranges than this, or over fewer points, comes with a warning.
 MIN_SHARE = 0.5
@@ -27,6 +28,7 @@ class Curve:
     ``bpp`` are bits per pixel, ``psnr`` the qualities in dB, one pair a point; ``is_published``
     tells numbers of others from what was measured here. ``metric`` names what the dB measure:
     BD-rate is defined for MS-SSIM in dB just as for PSNR, but never between the two.
+    ``conditions`` are what a file says of the measurement; a curve made by hand says nothing.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Curve:
     psnr: Sequence[float]
     is_published: bool = False
     metric: str = "PSNR"
+    conditions: Conditions = Conditions()
 
     def __post_init__(self) -> None:
         bpp, psnr = (self._numbers(key) for key in ("bpp", "psnr"))
@@ -54,7 +57,7 @@ class Curve:
             raise CurveError(f"curve {self.name}: {key} is {values!r}, expected a list of numbers")
         for value in values:
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value):
+            if not is_number or not abs(value) <= 1e300:  # whole numbers of JSON have no end
                 raise CurveError(f"curve {self.name}: {key} holds {value!r}, expected numbers")
         return [float(value) for value in values]
 
@@ -100,10 +103,11 @@ class Comparison:
     high: float
     share: float  # of the overlap in all the dB that the two curves cover together
     points: int  # in the overlap, of the curve that has fewer of them there
+    unlike: tuple[str, ...] = ()  # what differs between the two measurements
 
     def doubts(self) -> list[str]:
         """Why the numbers should not be trusted far, one sentence a reason."""
-        found = []
+        found = list(self.unlike)
         if self.share < MIN_SHARE:
             found.append(
                 f"the overlap, {self.low:.1f}-{self.high:.1f} dB, is only {self.share:.0%} of the "
@@ -124,7 +128,8 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
         test: what is judged.
 
     Raises:
-        CurveError: if a curve does not rise, or the two share no PSNR, or measure another thing.
+        CurveError: if a curve does not rise, or the two share no PSNR, or measure another thing,
+            or other pictures.
 
     Reference:
         Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001.
@@ -136,6 +141,7 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
             f"{anchor.name} is a curve of {anchor.metric}, {test.name} one of {test.metric}; "
             "load both in the same metric"
         )
+    check_pictures(anchor.conditions, test.conditions)
     low, high = max(anchor.psnr[0], test.psnr[0]), min(anchor.psnr[-1], test.psnr[-1])
     if low >= high:
         raise CurveError(
@@ -153,6 +159,7 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
         high=high,
         share=(high - low) / union,
         points=min(sum(low <= p <= high for p in curve.psnr) for curve in (anchor, test)),
+        unlike=tuple(unlike(anchor.conditions, test.conditions)),
     )
 
 

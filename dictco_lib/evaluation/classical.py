@@ -22,16 +22,19 @@ from dictco_lib.errors import DictcoError
 
 @dataclass(frozen=True)
 class Dial:
-    """The option of Pillow's ``save`` that a ladder turns: name, formula and value."""
+    """The option of Pillow's ``save`` that a ladder turns: name, formula and value.
+
+    ``value`` is told the step of the ladder and the number of colour planes, 3 or 1.
+    """
 
     option: str
     formula: str
-    value: Callable[[float], object]
+    value: Callable[[float, int], object]
 
 
-QUALITY = Dial("quality", "q", lambda q: q)
-#: JPEG 2000 is told how many times smaller than 24 bits per pixel to be; its ladder is in bpp.
-BPP = Dial("quality_layers", "[24 / q]", lambda q: [24 / q])
+QUALITY = Dial("quality", "q", lambda q, planes: q)
+#: JPEG 2000 is told how many times smaller than 8 bits a plane to be; its ladder is in bpp.
+BPP = Dial("quality_layers", "[8 * planes / q]", lambda q, planes: [8 * planes / q])
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class Codec:
     dial: Dial = QUALITY
     plugin: tuple[str, str] | None = None
 
-    def options(self, quality: float) -> dict[str, object]:
+    def options(self, quality: float, planes: int = 3) -> dict[str, object]:
         """What is handed to Pillow's ``save``: a copy, for plugins write into it."""
-        return {self.dial.option: self.dial.value(quality), **copy.deepcopy(self.settings)}
+        value = self.dial.value(quality, planes)
+        return {self.dial.option: value, **copy.deepcopy(self.settings)}
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
-        """The file of a picture, (H, W, 3) uint8, without metadata.
+        """The file of a picture, (H, W, 3) or grey (H, W) uint8, without metadata.
 
         Raises:
             DictcoError: if Pillow cannot write it.
@@ -63,12 +67,13 @@ class Codec:
         if self.plugin:
             _register(*self.plugin)
         buffer = io.BytesIO()
+        options = self.options(quality, pixels.shape[2] if pixels.ndim == 3 else 1)
         try:
-            Image.fromarray(pixels).save(buffer, self.format, **self.options(quality))
+            Image.fromarray(pixels).save(buffer, self.format, **options)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DictcoError(
                 f"{self.name}: Pillow {PIL.__version__} cannot write {pixels.shape[1]}x"
-                f"{pixels.shape[0]} pixels as {self.format} with {self.options(quality)} "
+                f"{pixels.shape[0]} pixels as {self.format} with {options} "
                 f"({type(error).__name__}: {error}); leave this codec out, or install the "
                 "versions of constraints.txt"
             ) from None

@@ -13,6 +13,8 @@ import torch
 from dictco_lib.coding import decode_picture, encode
 from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
+from dictco_lib.evaluation.rate import rate
+from dictco_lib.evaluation.report import identity
 from dictco_lib.evaluation.timing import synchronize
 from dictco_lib.images import Picture, eight_bit, picture_size, read_picture
 from dictco_lib.models import DictionaryCodec
@@ -54,7 +56,7 @@ def measure(
         return {}, failed | dict.fromkeys(pictures, str(error))
     memory = peak_memory_mb(next(model.parameters()).device)
     named = {
-        path: {"image": path.name, "quality": quality, **row, "peak_memory_mb": memory}
+        path: {"quality": quality, **row, "peak_memory_mb": memory}
         for path, row in zip(pictures, rows, strict=True)
     }
     return named, failed
@@ -74,9 +76,8 @@ def real_rows(
         encoded = encode(model, picture, quality)
         decoded, decode_seconds = decode_picture(model, encoded.data)
         rows.append(
-            _size(picture)
-            | {"bytes": len(encoded.data), "bpp": encoded.bpp}
-            | _distortion(picture, decoded)
+            rate(picture.size, encoded.data)
+            | distortion(picture, decoded)
             | _seconds("encode", encoded.seconds)
             | _seconds("decode", decode_seconds)
         )
@@ -91,9 +92,8 @@ def estimated_rows(
 
     One forward pass in evaluation mode; the reconstruction is rounded to 8 bits like a real one.
     A real file is larger by header, checksums, the coder's last words and the 64 steps of its
-    scale table: with ``classroom`` by 89 to 179 bytes on Kodak, 0.2 to 1.7 %. Colour profile and
-    alpha plane, which a file also holds, are not estimated. Large pictures are not cut into tiles,
-    so memory grows with their size.
+    scale table: with ``classroom`` by 89 to 179 bytes on Kodak, 0.2 to 1.7 %. Large pictures are
+    not cut into tiles, so memory grows with their size.
     """
     weight = next(model.parameters())
     model.check_eval()
@@ -106,11 +106,9 @@ def estimated_rows(
         bits = sum(bits_per_image(out["likelihoods"]).values()).tolist()
         x_hat = out["x_hat"].float().cpu()
     seconds = (time.perf_counter() - start) / len(pictures)
-    pixels = x.shape[2] * x.shape[3]
     return [
-        _size(picture)
-        | {"bpp": bits[i] / pixels}
-        | _distortion(picture, replace(picture, samples=x_hat[i].clamp(0, 1)))
+        rate(picture.size, bits[i])
+        | distortion(picture, replace(picture, samples=x_hat[i].clamp(0, 1)))
         | {"forward_s": seconds}
         | _routing(out["routing"], i)
         for i, picture in enumerate(pictures)
@@ -126,14 +124,19 @@ def warm_up(model: DictionaryCodec, quality: float | None, mode: str) -> None:
     MODES[mode](model, [read_picture(torch.full((3, 64, 64), 0.5))], quality)
 
 
-def _size(picture: Picture) -> dict[str, int]:
-    return dict(zip(("width", "height"), picture.size, strict=True))
+def distortion(picture: Picture, decoded: Picture) -> dict[str, object]:
+    """How good a picture came back: the same pixels and measures for every codec.
 
+    Both are looked at as they are shown, in 8 bits: 16 bits are rounded, grey has three equal
+    colours, and alpha is left out (the colours under transparent places count like others).
 
-def _distortion(picture: Picture, decoded: Picture) -> dict[str, float | None]:
+    Returns:
+        What :func:`dictco_lib.evaluation.report.identity` tells of the picture, ``psnr-rgb`` in dB,
+        ``ms-ssim-rgb`` and ``ms-ssim-db``; None where a side is too small for five scales.
+    """
     a, b = eight_bit(picture), eight_bit(decoded)
     similarity = ms_ssim(a, b)
-    return {
+    return identity(a) | {
         "psnr-rgb": psnr(a, b),
         "ms-ssim-rgb": similarity,
         "ms-ssim-db": None if similarity is None else decibels(similarity),
@@ -142,7 +145,7 @@ def _distortion(picture: Picture, decoded: Picture) -> dict[str, float | None]:
 
 def _routing(routing: list[torch.Tensor], i: int) -> dict[str, float]:
     """How undecided the router is for image i, in bits, mean over slices and places."""
-    if routing[0].shape[1] < 2:
+    if not routing or routing[0].shape[1] < 2:
         return {}
     return {"gate_entropy": float(np.mean([gate_entropy(g[i]).mean().item() for g in routing]))}
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from functools import cache
 
-from dictco_lib.errors import CurveError
+from dictco_lib.errors import CurveError, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.metrics import decibels
-from dictco_lib.files import data_file
+from dictco_lib.evaluation.rows import conditions_of
+from dictco_lib.files import data_file, read_json
 
 #: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
 _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim")}
 
 
 @cache
+def _data() -> dict[str, dict]:
+    return read_json(data_file("published_kodak.json"), CurveError, "install it again")
+
+
 def _records() -> dict[str, dict]:
-    return json.loads(data_file("published_kodak.json").read_text())["curves"]
+    return _data()["curves"]
 
 
 def published_names() -> list[str]:
@@ -32,7 +37,7 @@ def record(name: str) -> dict:
     """
     if name.lower() not in _records():
         raise CurveError(
-            f"no published curve {name!r}; known on Kodak are {', '.join(published_names())}"
+            f"no published curve {quoted(name)}; known on Kodak are {', '.join(published_names())}"
         )
     return _records()[name.lower()]
 
@@ -52,7 +57,12 @@ def published(name: str, metric: str = "PSNR") -> Curve:
     if values is None:
         other = "MS-SSIM" if metric == "PSNR" else "PSNR"
         raise CurveError(f"published curve {name!r} is one of {other} and has no {metric}")
-    return Curve(found["name"], found["bpp"], values, is_published=True, metric=metric)
+    conditions = conditions_of(_data() | {"results": found}, f"published:{name}", metric)
+    conditions = replace(conditions, space="RGB")
+    return Curve(
+        found["name"], found["bpp"], values, is_published=True, metric=metric,
+        conditions=conditions,
+    )  # fmt: skip
 
 
 def qualities(results: dict, metric: str) -> object:

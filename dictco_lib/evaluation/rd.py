@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dictco_lib import __version__
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.errors import DictcoError, ImageError
 from dictco_lib.evaluation.measure import MODES, batches, measure, reset_peak_memory, warm_up
-from dictco_lib.evaluation.metrics import decibels
+from dictco_lib.evaluation.report import finish, picture_names
 from dictco_lib.evaluation.sharding import ALONE, Team
 from dictco_lib.files import write_atomic
 from dictco_lib.images import SUFFIXES
@@ -51,6 +50,7 @@ def evaluate(
     *,
     mode: str = "real",
     batch_size: int = 1,
+    folder: str | Path | None = None,
     team: Team = ALONE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
@@ -63,15 +63,17 @@ def evaluate(
         mode: ``"real"``, bits of files that are decoded again, or ``"estimated"``, bits from
             likelihoods (see :func:`dictco_lib.evaluation.measure.estimated_rows`).
         batch_size: pictures of equal size that go through the model together (estimated mode).
+        folder: what the names in the report are relative to, see :func:`picture_names`.
         team: the processes that share the work; all get the same report. They agree with one
             process that has as many threads as each of them.
         progress: called with the number of this process's measurements, done and in total.
 
     Returns:
         ``name``; ``results`` in the layout of CompressAI's plot tool (lists with one entry per
-        quality: means of the pictures' bpp, PSNR, linear MS-SSIM and seconds; ``ms-ssim-db`` is
-        the mean MS-SSIM in decibels, as that tool draws it; peak memory is the largest);
-        ``per_image`` rows; ``failed``, picture -> reason, left out everywhere; ``setup``.
+        quality: means of the pictures' bpp as :mod:`dictco_lib.evaluation.rate` counts them, PSNR,
+        linear MS-SSIM and seconds; ``ms-ssim-db`` is the mean MS-SSIM in decibels, as that tool
+        draws it; peak memory is the largest); ``failed``, picture -> reason, left out everywhere;
+        ``setup``; and what :func:`dictco_lib.evaluation.report.finish` adds.
 
     Raises:
         DictcoError: if no picture can be measured.
@@ -82,7 +84,8 @@ def evaluate(
             f"mode {mode!r} with batches of {batch_size}; expected one of {', '.join(MODES)} and "
             "at least 1"
         )
-    order = {path: i for i, path in enumerate(paths)}
+    names = picture_names(paths, folder)  # a picture that is listed twice is measured once
+    order = {path: i for i, path in enumerate(names)}
     qualities = list(dict.fromkeys(q if q is None else round(float(q), 2) for q in qualities))
     # Batches are made before they are dealt out: their pictures do not depend on the team.
     share = team.share(batches(list(order), batch_size if mode == "estimated" else 1))
@@ -93,8 +96,9 @@ def evaluate(
         reasons = "; ".join(failed.values())
         raise DictcoError(f"none of the {len(order)} pictures can be measured: {reasons[:500]}")
     rows.sort(key=lambda row: (qualities.index(row[0]), order[row[1]]))
-    report = _report(model, [row for _, _, row in rows], qualities, mode)
-    report["failed"] = {path.name: failed[path] for path in order if path in failed}
+    named = [{"image": names[path], **row} for _, path, row in rows]
+    report = _report(model, named, qualities, mode)
+    report["failed"] = {names[path]: failed[path] for path in order if path in failed}
     report["setup"] |= {"batch_size": batch_size, "processes": team.count}
     report["setup"]["seconds"] = time.perf_counter() - start
     return report
@@ -130,28 +134,16 @@ def _report(
     is_real = mode == "real"
     bits = "real .dco files" if is_real else "bits estimated from likelihoods"
     count = len(rows) // len(qualities)
-    return {
+    report = {
         "name": f"DictCO {model.config.name}" + ("" if is_real else " (estimated)"),
         "description": f"{bits}, {count} pictures, RGB PSNR of 8-bit pictures",
         "setup": {"mode": mode} | _setup(model),
-        "results": _means(rows, qualities),
-        "per_image": rows,
     }
-
-
-def _means(rows: list[dict], qualities: list[float | None]) -> dict[str, list]:
-    """What the rows of each quality come to."""
-    groups = [[row for row in rows if row["quality"] == q] for q in qualities]
-    results: dict[str, list] = {"quality": qualities}
-    skip = ("image", "quality", "width", "height", "bytes", "ms-ssim-db", "peak_memory_mb")
-    for key in (key for key in rows[0] if key not in skip):
-        if all(row[key] is not None for row in rows):
-            results[key] = [float(np.mean([row[key] for row in group])) for group in groups]
-    if "ms-ssim-rgb" in results:
-        results["ms-ssim-db"] = [decibels(value) for value in results["ms-ssim-rgb"]]
+    report = finish(report, rows, qualities)
     if all(row["peak_memory_mb"] is not None for row in rows):
-        results["peak_memory_mb"] = [max(row["peak_memory_mb"] for row in g) for g in groups]
-    return results
+        peaks = [[r["peak_memory_mb"] for r in rows if r["quality"] == q] for q in qualities]
+        report["results"]["peak_memory_mb"] = [max(values) for values in peaks]
+    return report
 
 
 def _setup(model: DictionaryCodec) -> dict:

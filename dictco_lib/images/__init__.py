@@ -3,7 +3,7 @@
 from dictco_lib.images.formats import SUFFIXES
 from dictco_lib.images.picture import Picture, blank, eight_bit, rounded, to_pil, to_uint8
 from dictco_lib.images.planes import inflate, pack_plane, unpack_plane
-from dictco_lib.images.reading import demo_photos, picture_size, read_picture
+from dictco_lib.images.reading import demo_photos, picture_size, read_aloud, read_picture
 from dictco_lib.images.writing import output_format, write_image
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "output_format",
     "pack_plane",
     "picture_size",
+    "read_aloud",
     "read_picture",
     "rounded",
     "to_pil",

@@ -35,7 +35,7 @@ def _first(data: bytes, kind: bytes) -> bytes:
 
 def heif(data: bytes) -> Facts:
     """What an AVIF or HEIF file says of its primary picture."""
-    facts = Facts(is_upright_by_container=True)
+    facts = Facts()
     meta = _first(data, b"meta")[_NESTED[b"meta"] :]
     iprp = _first(meta, b"iprp")
     properties = list(boxes(_first(iprp, b"ipco")))
@@ -138,6 +138,8 @@ def jpeg2000(data: bytes) -> Facts:
         count = struct.unpack_from(">H", data, at + 40)[0]
         sizes = data[at + 42 : at + 42 + 3 * count : 3]
         facts.depth = max(((s & 0x7F) + 1 for s in sizes), default=8)
+        if facts.depth < 8:  # Pillow moves the bits up here too, so that white is grey
+            facts.refusal = f"JPEG 2000 samples of {facts.depth} bits; save it as PNG"
         if 8 < facts.depth < 16:  # Pillow moves the bits up, and leaves the low ones 0
             facts.white = (2**facts.depth - 1) << (16 - facts.depth)
     if data[:4] == b"\xff\x4f\xff\x51":

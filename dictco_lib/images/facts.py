@@ -19,7 +19,6 @@ class Facts:
         meaning: what the colours stand for, outside of an ICC profile.
         profile: an ICC profile that Pillow does not hand out.
         transparent_scale: what Pillow forgets to multiply a transparent grey value by.
-        is_upright_by_container: pixels are turned by the container, whatever metadata say.
         refusal: why this picture cannot be kept, and what to do; None if it can.
         notes: what is left out of every .dco file, one line each.
         unkept: names of metadata that even ``metadata=True`` leaves out.
@@ -32,7 +31,6 @@ class Facts:
     meaning: Meaning | None = None
     profile: bytes | None = None
     transparent_scale: int = 1
-    is_upright_by_container: bool = False
     refusal: str | None = None
     notes: list[str] = field(default_factory=list)
     unkept: list[str] = field(default_factory=list)

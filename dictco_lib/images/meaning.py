@@ -33,6 +33,7 @@ _CICP_PRIMARIES: dict[int, Chromaticities | None] = {
     12: (*_D65, *_P3),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
+_NOWHERE: Chromaticities = (0.0,) * 8
 _BT709: Curve = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 _SMPTE240: Curve = (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912)
 _CICP_CURVES: dict[int, Curve | None] = {1: _BT709, 2: None, 4: 2.2, 5: 2.8, 6: _BT709}
@@ -73,13 +74,15 @@ def from_cicp(primaries: int, transfer: int, is_first: bool = False) -> Meaning:
     """The meaning of H.273's code points, as PNG, AVIF and HEIF files give them."""
     if transfer in _HDR:
         return Meaning(
+            is_first=True,
             problem=f"HDR colours ({_HDR[transfer]}), whose brightness 8 bits cannot hold; "
-            "tone-map it to SDR first (an HDR editor's export as PNG or JPEG)"
+            "tone-map it to SDR first (an HDR editor's export as PNG or JPEG)",
         )
     if primaries not in _CICP_PRIMARIES or transfer not in _CICP_CURVES:
         return Meaning(
+            is_first=is_first,
             problem=f"colours of primaries {primaries} and transfer {transfer} (H.273), which no "
-            "colour profile made here describes; convert it to sRGB first"
+            "colour profile made here describes; convert it to sRGB first",
         )
     curve = _CICP_CURVES[transfer]
     return Meaning(_CICP_PRIMARIES[primaries], None if curve is None else (curve,), is_first)
@@ -91,7 +94,7 @@ def from_png(info: Mapping) -> Meaning | None:
         return None
     gamma = info.get("gamma")
     if isinstance(gamma, (int, float)) and not 0.01 <= gamma <= 100:
-        return Meaning(problem=f"a gamma of {gamma:g}, which no picture has; remove its gAMA chunk")
+        return Meaning(_NOWHERE)
     return Meaning(info.get("chromaticity"), None if gamma is None else (1 / float(gamma),))
 
 
@@ -117,11 +120,11 @@ def from_tiff(tags: Mapping) -> Meaning | None:
         return None
     chromaticities = tuple(map(float, (*(white or _D65), *(primaries or SRGB[2:]))))
     if len(chromaticities) != 8:
-        return Meaning(problem="white point or primaries of a wrong length; remove these tags")
+        return Meaning(_NOWHERE)
     if not transfer:
         return Meaning(chromaticities)
     length = 2 ** max(tags.get(258, (1,)))
     if len(transfer) not in (length, 3 * length) or not all(0 <= v < 65536 for v in transfer):
-        return Meaning(problem="a transfer function of a wrong length; remove this tag")
+        return Meaning(_NOWHERE)
     table = np.array(transfer, np.uint16).reshape(-1, length)
     return Meaning(chromaticities, tuple(table))

@@ -37,24 +37,31 @@ class Metadata:
     aspect: float = 1.0
 
 
-def read_metadata(image: Image.Image, is_upright: bool, was_sideways: bool) -> Metadata:
+def read_metadata(image: Image.Image, was_sideways: bool) -> Metadata:
     """Metadata of a loaded picture; the caller's image stays as it is.
 
     Args:
         image: the picture.
-        is_upright: whether only EXIF may turn it, as its container turns what XMP says.
         was_sideways: whether Pillow has turned it already, and its resolution not.
     """
     found = Metadata(unkept=_left_out(image))
     try:
         exif = image.getexif()
-        found.orientation = exif.get(ORIENTATION, 1)
-        if is_upright and "exif" not in image.info:
-            found.orientation = 1  # Pillow took it from XMP
+        found.orientation = orientation_of(image)
         _keep(image, exif, found, was_sideways)
     except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
         found.exif, found.is_damaged = None, True
     return found
+
+
+def orientation_of(image: Image.Image) -> int:
+    """How an image is to be turned, as EXIF counts it."""
+    if image.format not in ("AVIF", "HEIF"):
+        return image.getexif().get(ORIENTATION, 1)
+    # Their boxes turn them, which Pillow tells as EXIF; what XMP says beside it does not count.
+    exif = Image.Exif()
+    exif.load(image.info.get("exif") or b"")
+    return exif.get(ORIENTATION, 1)
 
 
 def _keep(image: Image.Image, exif: Image.Exif, found: Metadata, was_sideways: bool) -> None:
@@ -132,7 +139,7 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 def _left_out(image: Image.Image) -> list[str]:
     names = []
-    if image.info.get("comment"):
+    if image.info.get("comment") and image.format != "JPEG2000":  # there, the encoder's name
         names.append("a comment")
     if image.info.get("photoshop"):
         names.append("IPTC or Photoshop data")

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from dictco_lib.errors import BadHeader
+from dictco_lib.errors import BadHeader, foreign
 
 _AGAIN = "get the file again"
 
@@ -28,6 +28,8 @@ def inflate(data: bytes, limit: int, what: str) -> bytes:
         raise BadHeader(f"{what} inflates to over {limit} bytes; get the file again")
     if not engine.eof:
         raise BadHeader(f"{what} ends early; get the file again")
+    if engine.unused_data or not inflated:
+        raise BadHeader(f"{what} is empty, or bytes follow it; get the file again")
     return inflated
 
 
@@ -130,11 +132,9 @@ class _Inflating:
 
 
 def _unpack_png_plane(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    try:
+    with foreign("alpha cannot be read", BadHeader, "get the file again"):
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.size == size and image.mode == "L":
                 return np.array(image)
-            problem: object = f"{image.size} {image.mode} instead of {size} L"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        problem = error
+            problem = f"{image.size} {image.mode} instead of {size} L"
     raise BadHeader(f"alpha cannot be read ({problem}); get the file again")

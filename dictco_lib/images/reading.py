@@ -13,9 +13,8 @@ extra channels, several frames,     refused
 icon sizes, raw photos, HDR (PQ,
 HLG), formats nobody looked into
 ICC profile                         kept where it fits the pixels; else left out, and named
-gAMA, cHRM, cICP, nclx, linear QOI, kept as an ICC profile that says the same, unless they say
-TIFF and BMP colour fields, EXIF    sRGB, as untagged pictures are anyway
-Adobe RGB
+gAMA, cHRM, cICP, nclx, TIFF and    kept as an ICC profile that says the same, unless they say
+BMP colour fields, EXIF Adobe RGB   sRGB, as untagged pictures are anyway
 turned by EXIF, XMP or container    turned once; what remains says upright
 gain maps, previews, depth, films,  left out, and named
 layers, sub-pictures
@@ -31,6 +30,7 @@ import importlib.resources
 import io
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,12 +39,18 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 from torch import Tensor
 
-from dictco_lib.errors import DictcoError, ImageError
+from dictco_lib.errors import DictcoError, ImageError, LossWarning
 from dictco_lib.images.arrays import from_array, from_tensor, is_grey
 from dictco_lib.images.facts import Facts
 from dictco_lib.images.icc import colour_space
 from dictco_lib.images.meaning import Meaning, from_exif, from_png
-from dictco_lib.images.metadata import ORIENTATION, SIDEWAYS, Metadata, read_metadata
+from dictco_lib.images.metadata import (
+    ORIENTATION,
+    SIDEWAYS,
+    Metadata,
+    orientation_of,
+    read_metadata,
+)
 from dictco_lib.images.picture import Picture
 from dictco_lib.images.planes import image_samples
 from dictco_lib.images.quiet import quiet_pillow
@@ -89,7 +95,7 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
         with _open_file(Path(path)) as file, quiet_pillow(), Image.open(file) as image:
             size = image.size
             # Pillow gives the size of a TIFF as it is upright.
-            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            turned = image.format != "TIFF" and orientation_of(image) in SIDEWAYS
     except Exception:  # damaged files make Pillow raise nearly anything
         return None
     return size[::-1] if turned else size
@@ -127,6 +133,22 @@ def read_picture(
     if hasattr(source, "read"):
         return _from_stream(io.BytesIO(_read_all(source)), "picture (open file)")
     raise ImageError(f"got a {type(source).__name__}, {_EXPECTED}")
+
+
+def read_aloud(source: object, metadata: bool = False) -> Picture:
+    """:func:`read_picture`, with a LossWarning for each thing that its file will not hold.
+
+    Who hands in a :class:`Picture` has read it before, and had its notes then.
+
+    Args:
+        source: what :func:`read_picture` takes.
+        metadata: whether the file is to hold metadata.
+    """
+    picture = read_picture(source)
+    if picture is not source:
+        for loss in picture.losses(metadata):
+            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=4)
+    return picture
 
 
 def _from_path(source: str | os.PathLike) -> Picture:
@@ -195,7 +217,7 @@ def _from_pil(image: Image.Image, name: str) -> Picture:
         _refuse_losses(image, facts, name)
         is_sideways = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in SIDEWAYS
         image.load()
-        metadata = read_metadata(image, facts.is_upright_by_container, is_sideways)
+        metadata = read_metadata(image, is_sideways)
         upright = image
         if metadata.orientation in _TURNS:
             upright = image.transpose(_TURNS[metadata.orientation])
@@ -264,10 +286,11 @@ def _from_sixteen_bit(image: Image.Image, facts: Facts, name: str) -> Picture:
 
 def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
     """8-bit pixels: palette resolved, alpha apart, and whether they are grey."""
+    is_palette = image.mode in ("P", "PA")
     if isinstance(value := image.info.get("transparency"), int) and image.mode == "L":
         image = image.copy() if facts.transparent_scale > 1 else image
         image.info["transparency"] = value * facts.transparent_scale
-    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
         image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
     alpha = None
     if image.mode in ("LA", "RGBA"):
@@ -279,14 +302,14 @@ def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
     pixels = image_samples(image, "RGB")
     if not is_grey(pixels):
         return Picture(pixels, alpha=alpha)
-    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=image.mode != "P", alpha=alpha)
+    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=not is_palette, alpha=alpha)
 
 
 def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str) -> None:
     """The picture's profile: its own, or one of what its file says otherwise."""
     meaning = facts.meaning or from_png(image.info)
     profile = image.info.get("icc_profile") or facts.profile
-    if meaning and meaning.problem:
+    if meaning and meaning.problem and (meaning.is_first or not profile):
         raise ImageError(f"{name} has {meaning.problem}")
     if not profile or (meaning and meaning.is_first):
         meaning = meaning or _exif_meaning(image)
@@ -294,7 +317,9 @@ def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str)
         if meaning and not meaning.is_srgb:
             profile = meaning.profile(picture.is_grey and not picture.is_rgb)
             if profile is None:
-                raise ImageError(f"{name} has primaries that no colours have; remove them first")
+                facts.notes.append("its gamma or primaries are no possible ones, and left out")
+    if "icc_profile" in image.info and not image.info["icc_profile"]:
+        facts.notes.append("its colour profile is damaged, and left out")
     picture.profile = profile
 
 

@@ -112,6 +112,8 @@ def _tiff(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
             f"{len(extra)} extra channels that are no alpha, and would be lost; save the colours "
             "alone, and the channels as pictures of their own"
         )
+    if tags.get(284) == 2 and tags.get(277) == 2:  # Pillow takes a wrong plane for the alpha
+        facts.refusal = "grey and alpha in planes of their own (planar TIFF); save it as PNG"
     if 50706 in tags or tags.get(262) in (32803, 34892) or tags.get(254, 0) & 1:
         facts.refusal = "a raw photo's data, or only its preview; develop it to PNG or JPEG first"
     for tag, what in ((330, "its sub-pictures"), (37724, "its layers"), (291, "its grey curve")):
@@ -194,8 +196,10 @@ def _ico(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
 
 
 def _qoi(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
-    is_linear = file.read(14)[13:14] == b"\1"
-    return Facts(meaning=Meaning(None, (1.0,)) if is_linear else None)
+    facts = Facts()
+    if file.read(14)[13:14] == b"\1":  # Pillow and others write so of all pictures
+        facts.notes.append("its header says linear light; as it hardly ever is, it is kept as sRGB")
+    return facts
 
 
 def _sgi(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:

@@ -20,6 +20,7 @@ _WRITING = {  # without loss where the format can, and with little where it cann
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 100},
+    "QOI": {"colorspace": "sRGB"},
 }
 _SIXTEEN_BIT_FORMATS = {"PNG", "TIFF", "JPEG2000", "PPM"}
 #: Formats whose pixels need no second look: exact, or lossy as everybody knows.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.measure import estimated_rows
@@ -40,7 +40,7 @@ PARTS = {
 #: Parts that have no output of their own, so that no mean can stand in for it.
 WITHOUT_MEAN = ("router", "gains")
 #: Name of a module of the latent codec -> mean of what it hands on, ready to be broadcast. For
-#: a slice head it is the mean of what it is handed: its query.
+#: a slice head it is the mean of what it is handed: the earlier slices.
 Means = dict[str, Tensor]
 
 
@@ -72,13 +72,16 @@ def _outputs(
 
 
 @contextlib.contextmanager
-def _queries(codec: LatentCodec, change: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
-    """Let ``change`` see and replace the queries of all slice heads while inside."""
+def _earlier(codec: LatentCodec, change: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+    """Let ``change`` see and replace the earlier slices that heads are handed, while inside."""
     with contextlib.ExitStack() as stack:
         for name in _heads(codec):
 
             def hook(module: nn.Module, args: tuple, name: str = name) -> tuple:
-                return change(name, args[0]), *args[1:]
+                side, earlier, dictionary = args
+                if earlier:
+                    earlier = [change(name, torch.cat(earlier, dim=1))]
+                return side, earlier, dictionary
 
             stack.enter_context(codec.get_submodule(name).register_forward_pre_hook(hook))
         yield
@@ -106,7 +109,7 @@ def mean_outputs(
 
     names = [name for part in PARTS for name in _modules(codec, part)]
     x = torch.stack([picture.pixels for picture in pictures]).to(next(model.parameters()))
-    with _outputs(codec, names, keep), _queries(codec, keep):
+    with _outputs(codec, names, keep), _earlier(codec, keep):
         for quality in qualities:
             model(x, quality)
     return means
@@ -139,11 +142,17 @@ def switched_off(
                 "(router: of a mixture; gains: of a variable-rate model)"
             )
     with contextlib.ExitStack() as stack:
-        stack.callback(codec.forget_coding_twin)
+        stack.callback(_sealed_again, codec)
         for part in parts:
             stack.enter_context(_SWITCHES.get(part, _constant)(model, part, means))
-        codec.forget_coding_twin()
+        _sealed_again(codec)
         yield model
+
+
+def _sealed_again(codec: LatentCodec) -> None:
+    """Let coding follow what was hung into the modules, or changed in them, on purpose."""
+    if codec.y_tables.is_filled:
+        codec.seal()
 
 
 def _filler(like: Tensor, mean: Tensor | None) -> Tensor:
@@ -172,13 +181,10 @@ def _no_hyperprior(model: DictionaryCodec, part: str, means: Means | None) -> It
 def _no_earlier_slices(
     model: DictionaryCodec, part: str, means: Means | None
 ) -> AbstractContextManager[None]:
-    side = 2 * model.config.hyper_channels
+    def change(name: str, earlier: Tensor) -> Tensor:
+        return _filler(earlier, means and means[name])
 
-    def change(name: str, query: Tensor) -> Tensor:
-        filler = _filler(query[:, side:], means and means[name][side:])
-        return torch.cat([query[:, :side], filler], dim=1)
-
-    return _queries(model.latent_codec, change)
+    return _earlier(model.latent_codec, change)
 
 
 def _no_router(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.inspect.outcome import Subject
 from dictco_lib.models import DictionaryCodec

@@ -19,8 +19,8 @@ from dictco_lib.entropy.gaussian import LOG_EDGES, log_scale, scale_bins
 from dictco_lib.entropy.guard import apply_guard, find_near_edges, pack_guard
 from dictco_lib.entropy.streams import (
     DecodingCoder,
-    FrequencyTables,
     LatentStreams,
+    Tables,
     in_one_layout,
 )
 from dictco_lib.errors import BadChecksum
@@ -60,27 +60,29 @@ class Reading:
 
 
 class ObservingCoder(DecodingCoder):
-    """Slice coder that keeps what it sees, and proves nothing.
+    """Coder that keeps what it sees, and proves nothing but z.
 
     Args:
-        tables: Gaussian tables, one row per scale bin.
+        tables: of the model.
         streams: of one image.
+        z_shape: channels, height and width of z.
         drift: log-scales are off by up to this much, as if computed elsewhere.
         seed: which other machine.
     """
 
     def __init__(
         self,
-        tables: FrequencyTables,
+        tables: Tables,
         streams: list[LatentStreams],
+        z_shape: tuple[int, int, int],
         drift: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(tables, streams)
+        super().__init__(tables, streams, z_shape)
         self.drift, self.seed = drift, seed
         self.records: list[SliceRecord] = []
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code(self, k: int, y: None, mean: Tensor, scale: Tensor) -> Tensor:
         """Quantised slice k, right or wrong."""
         if k >= len(self.streams[0].slices):
             return in_one_layout(mean)
@@ -96,21 +98,21 @@ class ObservingCoder(DecodingCoder):
 
     def _read_anyhow(self, data: bytes, rows: np.ndarray) -> np.ndarray:
         try:
-            return self.tables.decode(data, rows)
+            return self.tables.y.decode(data, rows)
         except (AssertionError, BadChecksum):  # from some place on, no symbol fits the bytes
             return self._read_until(data, rows)
 
     def _read_until(self, data: bytes, rows: np.ndarray) -> np.ndarray:
         """As many symbols as the bytes give, in coding order; zeros for the others."""
         order = np.argsort(rows, kind="stable")
-        limits = self.tables.half_widths.cpu().numpy()[rows]
+        limits = self.tables.y.half_widths.cpu().numpy()[rows]
         symbols = np.zeros(rows.size, np.int32)
         low, high = 0, rows.size  # so many can be read; so many cannot
         while high - low > 1:
             middle = (low + high) // 2
             part = order[:middle]
             try:
-                found = self.tables.decode(data, rows[part])
+                found = self.tables.y.decode(data, rows[part])
             except (AssertionError, BadChecksum):
                 high = middle
                 continue
@@ -143,8 +145,8 @@ def read(
     """
     coders: list[ObservingCoder] = []
 
-    def make(tables: FrequencyTables, streams: list[LatentStreams]) -> ObservingCoder:
-        coders.append(ObservingCoder(tables, streams, drift, seed))
+    def make(tables: Tables, streams: list[LatentStreams], z_shape: tuple) -> ObservingCoder:
+        coders.append(ObservingCoder(tables, streams, z_shape, drift, seed))
         return coders[-1]
 
     y_hat, boxes = decode_latent(model, container, coder=make)
@@ -223,16 +225,24 @@ def z_symbols(
 
 
 class _ReplayingCoder:
-    """Slice coder that is told the symbols, and keeps the log-scales."""
+    """Coder that is told the symbols, and keeps the log-scales."""
 
-    def __init__(self, records: list[SliceRecord], memory_format: torch.memory_format) -> None:
-        self.records, self.memory_format = records, memory_format
+    def __init__(
+        self, z: np.ndarray, records: list[SliceRecord], memory_format: torch.memory_format
+    ) -> None:
+        self.z, self.records, self.memory_format = z, records, memory_format
         self.log_scales: list[Tensor] = []
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: None, medians: Tensor) -> Tensor:
+        return self._on_grid(self.z, medians)
+
+    def code(self, k: int, y: None, mean: Tensor, scale: Tensor) -> Tensor:
         self.log_scales.append(log_scale(scale)[0].double().cpu())
-        y_bar = torch.from_numpy(self.records[k].symbols).to(mean)[None] + mean
-        return y_bar.contiguous(memory_format=self.memory_format)
+        return self._on_grid(self.records[k].symbols, mean)
+
+    def _on_grid(self, symbols: np.ndarray, middle: Tensor) -> Tensor:
+        values = torch.from_numpy(symbols).to(middle)[None] + middle
+        return values.contiguous(memory_format=self.memory_format)
 
 
 @torch.no_grad()
@@ -253,14 +263,13 @@ def log_scales_in(
     codec = copy.deepcopy(model.latent_codec.for_coding(dtype)).to(memory_format=memory_format)
     top, left, bottom, right = reading.boxes[0]
     shape = (model.config.N, (bottom - top) // 4, (right - left) // 4)
-    symbols = torch.from_numpy(z_symbols(model, reading.streams[0], shape)[1])
-    medians = codec.medians()
-    z_hat = (symbols.to(medians)[None] + medians).contiguous(memory_format=memory_format)
+    symbols = z_symbols(model, reading.streams[0], shape)[1]
     level = None
     if reading.container.quality is not None:
+        medians = codec.medians()
         level = model.level(reading.container.quality, medians.double().cpu()).to(medians)
-    coder = _ReplayingCoder(reading.slices[0], memory_format)
-    codec.run_slices(codec.side(z_hat, level), coder)
+    coder = _ReplayingCoder(symbols, reading.slices[0], memory_format)
+    codec.run(coder, level)
     return coder.log_scales
 
 

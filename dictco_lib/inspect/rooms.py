@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dictco_lib.config import ModelConfig
+from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ShapeError
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.layers.attention import AttentionStage
@@ -49,9 +50,12 @@ class Room:
 
 
 class _MeanCoder:
-    """Slice coder of measurements: the quantised values are the means."""
+    """Coder of measurements: nothing is rounded, and the slices are their means."""
 
-    def code(self, k: int, mean: Tensor, scale: Tensor) -> Tensor:
+    def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
+        return z
+
+    def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         return mean
 
 
@@ -95,8 +99,8 @@ def measure_rooms(config: ModelConfig, height: int = 512, width: int = 768) -> l
     codec, rooms = model.latent_codec, _modules(model)
     with FlopCounterMode(display=False) as counter, _counting(rooms, counter) as (macs, shapes):
         y = model.g_a(x)
-        trace = codec.run_slices(codec.side(codec.h_a(y), level), _MeanCoder())
-        model.g_s(torch.cat(trace.y_hat, dim=1))
+        trace = codec.run(_MeanCoder(), level, y)
+        model.g_s(trace.latent)
     found = []
     for key, modules in rooms.items():
         channels, *size = (sum(c for c, *_ in shapes[key]), *shapes[key][0][1:])
@@ -161,8 +165,10 @@ def measure_reach(model: DictionaryCodec, length: int = 1536) -> dict[tuple[str,
         codec.side(z, None)
 
     def predict(query: Tensor) -> None:
-        support, mean, *_ = head(query, codec.dictionary)
-        head.refine(support, mean.detach())
+        s = model.config.hyper_channels
+        scales, means, earlier = query.split((s, s, query.shape[1] - 2 * s), dim=1)
+        prediction = head(Side(scales, means), [earlier], codec.dictionary)
+        head.refine(prediction, prediction.mean.detach())
 
     query = 2 * model.config.hyper_channels + sum(model.config.groups[:-1])
     runs = [

@@ -55,12 +55,14 @@ class WindowAttention(nn.Module):
         Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030.
     """
 
+    can_shift = True
+
     def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
         super().__init__()
         self.head_dim = head_dim
         self.heads = dim // head_dim
         self.window = window
-        self.shift = window // 2 if shifted else 0
+        self.shift = window // 2 if shifted and self.can_shift else 0
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         # bias[h, dy + w - 1, dx + w - 1] for a query dy rows below and dx columns right of its key
@@ -103,13 +105,16 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape; H and W are multiples of the window."""
         _, height, width, _ = x.shape
-        q, k, v, bias = self._queries_keys_values(x)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out = self.attend(*self._queries_keys_values(x), x)
         out = self.proj(out.transpose(1, 2).flatten(2))
         out = self._unwindows(out, height, width)
         if self.shift:
             out = torch.roll(out, (self.shift, self.shift), (1, 2))
         return out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+        """What each query, (B * windows, h, L, C / h), gathers; ``x`` is the map, (B, H, W, C)."""
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def weights(self, x: Tensor) -> Tensor:
         """What :meth:`forward` weighs its values with, which fused attention never shows.
@@ -138,13 +143,50 @@ class WindowAttention(nn.Module):
         return q, k, v, bias
 
 
+class GlobalTokenAttention(WindowAttention):
+    """Window attention, never shifted, that also asks two tokens which stand for the window.
+
+    The tokens are learned offsets from the mean of the window. Three quarters of the result come
+    from the window, one from the tokens; their logits are not scaled, as in the published model
+    where torch has fused attention.
+
+    Reference:
+        "Learned Image Compression via Sparse Attention and Adaptive Frequency" (SAAF), CVPR 2026.
+    """
+
+    can_shift = False
+    _SHARE = 0.25
+
+    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+        super().__init__(dim, head_dim, window, shifted=shifted)
+        self.global_tokens = nn.Parameter(torch.randn(1, 2, dim) * 0.02)
+        self.global_kv = nn.Linear(dim, 2 * dim, bias=False)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+        """What each query gathers from its window and from the window's two tokens."""
+        local = super().attend(q, k, v, bias, x)
+        tokens = self.global_tokens + self._windows(x).mean(1, keepdim=True)  # (n, 2, C)
+        kv = self.global_kv(tokens).reshape(len(tokens), 2, 2, self.heads, self.head_dim)
+        keys, values = kv.permute(2, 0, 3, 1, 4)
+        seen = (q @ keys.mT).softmax(-1) @ values
+        return (1 - self._SHARE) * local + self._SHARE * seen
+
+
 class AttentionBlock(nn.Module):
     """``x = s1*x + Attention(LN(x))``, then ``x = s2*x + GatedMLP(LN(x))``."""
 
-    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        head_dim: int,
+        window: int,
+        *,
+        shifted: bool,
+        attention: type[WindowAttention] = WindowAttention,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = WindowAttention(dim, head_dim, window, shifted=shifted)
+        self.attention = attention(dim, head_dim, window, shifted=shifted)
         self.skip1 = SkipScale(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = GatedMLP(dim)
@@ -163,11 +205,22 @@ class AttentionStage(nn.Module):
     the whole branch, and cropped before the sum.
     """
 
-    def __init__(self, dim: int, head_dim: int, window: int, blocks: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        head_dim: int,
+        window: int,
+        blocks: int,
+        attention: type[WindowAttention] = WindowAttention,
+    ) -> None:
         super().__init__()
         self.window = window
+        options = {"attention": attention}
         self.blocks = nn.Sequential(
-            *(AttentionBlock(dim, head_dim, window, shifted=i % 2 == 1) for i in range(blocks))
+            *(
+                AttentionBlock(dim, head_dim, window, shifted=i % 2 == 1, **options)
+                for i in range(blocks)
+            )
         )
         self.conv = nn.Conv2d(dim, dim, 3, padding=1)
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dictco_lib.config import ModelConfig, preset
-from dictco_lib.entropy.hyperprior import LatentCodec
+from dictco_lib.config import CodecConfig
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import QualityError, ShapeError, TrainingModeError
-from dictco_lib.models.transforms import Analysis, Synthesis
+from dictco_lib.models.family import FAMILIES, preset
 
 #: Sides of the padded image are multiples of this: one sample of z.
 STRIDE = 64
@@ -20,34 +20,35 @@ def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:
     return F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride), mode="replicate")
 
 
-class DictionaryCodec(nn.Module):
-    """DCAE (one shared dictionary) and DictCO (a mixture of dictionaries), any size.
+class Codec(nn.Module):
+    """Any member of the family, for pictures of any size.
 
     ::
 
         x --g_a--> y --latent_codec--> y_hat --g_s--> x_hat
 
     Args:
-        config: the shape of the model.
-
-    Reference:
-        Lu et al., "Learned Image Compression with Dictionary-based Entropy Model", CVPR 2025,
-        arXiv:2504.00496.
+        config: the shape of the model; its ``family`` says which page of ``models/`` holds the
+            networks, and the papers.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
         #: Precision of g_a and g_s in :meth:`forward`, by autocast; None: that of the weights.
         #: The entropy model is never lowered: its rates would change.
         self.transform_dtype: torch.dtype | None = None
-        self.g_a = Analysis(config)
-        self.latent_codec = LatentCodec(config)
-        self.g_s = Synthesis(config)
+        page = FAMILIES[config.family]
+        self.g_a = page.analysis(config)
+        self.latent_codec = LatentCodec(config, page)
+        self.g_s = page.synthesis(config)
+        make = getattr(page, "training_only", None)
+        #: A part that has a loss of its own and no say in any stream; None for most members.
+        self.training_only: nn.Module | None = make(config) if make else None
 
     @classmethod
-    def from_preset(cls, name: str) -> DictionaryCodec:
-        """Untrained model of a preset, a name of ``config.PRESETS``."""
+    def from_preset(cls, name: str) -> Codec:
+        """Untrained model of a preset, a name of ``models.PRESETS``."""
         return cls(preset(name))
 
     def forward(
@@ -81,6 +82,8 @@ class DictionaryCodec(nn.Module):
         }
         if return_routing:
             result["routing"] = out["routing"]
+        if self.training:
+            result["training_loss"] = self.training_loss(out, x.shape[0] * x.shape[2] * x.shape[3])
         return result
 
     def _transform(self, transform: nn.Module, x: Tensor) -> Tensor:
@@ -137,6 +140,20 @@ class DictionaryCodec(nn.Module):
         """Build the integer frequency tables; needed once after training, before coding."""
         self.latent_codec.update()
 
+    def training_loss(self, out: dict, pixels: int) -> Tensor:
+        """What a member adds to the rate-distortion loss while it is trained; 0 for most.
+
+        Args:
+            out: what the latent codec returned.
+            pixels: of the batch, to weigh bits like the rate.
+        """
+        penalty = getattr(FAMILIES[self.config.family], "training_loss", None)
+        return penalty(self, out, pixels) if penalty else out["y_hat"].new_zeros(())
+
     def aux_loss(self) -> Tensor:
         """Loss of the quantiles of z, for their own optimiser (they take no other gradient)."""
         return self.latent_codec.entropy_bottleneck.loss()
+
+
+#: The name from when DCAE and DictCO were the whole family.
+DictionaryCodec = Codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dictco_lib.errors import RecipeError
+from dictco_lib.errors import RecipeError, foreign, quoted
 from dictco_lib.images import SUFFIXES, demo_photos
 
+log = logging.getLogger(__name__)
+#: Bytes that nearly always hold the size of a picture.
+_HEADER = 2**16
 #: A source that needs no files: the photographs packaged in scikit-image.
 DEMO = "scikit-image"
 
@@ -81,6 +85,43 @@ class Photos:
             raise ValueError("16-bit grey, which would lose its shades; convert it to 8 bits")
         return np.asarray(image.convert("RGB"))
 
+    def below(self, size: int) -> list[str]:
+        """Names of the pictures with a side below ``size``, by their headers alone.
+
+        Pictures without a readable header are not among them: they are damaged, not small.
+        """
+        sizes = ((item.name, self._size(item)) for item in self.items)
+        return [name for name, sides in sizes if sides and min(sides) < size]
+
+    @staticmethod
+    def _size(item: _Item) -> tuple[int, int] | None:
+        with open(item.path, "rb") as file:
+            for most in (_HEADER, item.size):  # the second time, all of it: the size may lie behind
+                file.seek(item.offset)
+                data = file.read(most if item.size < 0 else min(most, item.size))
+                try:
+                    with Image.open(io.BytesIO(data)) as image:
+                        return image.size
+                except Exception:  # cut or damaged files make Pillow raise nearly anything
+                    continue
+        return None
+
+
+def name_small(photos: Photos, crop: int) -> None:
+    """Say in one line which pictures no crop fits into: training never draws them.
+
+    Raises:
+        RecipeError: if none is left.
+    """
+    small = photos.below(crop)
+    if not small:
+        return
+    shown = ", ".join(small[:3]) + (", ..." if len(small) > 3 else "")
+    text = f"{len(small)} of {len(photos)} training pictures are smaller than the crop of {crop}"
+    if len(small) == len(photos):
+        raise RecipeError(f"{text}: {shown}; lower `crop` in the recipe, or give larger pictures")
+    log.warning("%s pixels and are left out: %s", text, shown)
+
 
 def _index(source: Path) -> list[_Item]:
     if str(source) == DEMO:
@@ -90,10 +131,21 @@ def _index(source: Path) -> list[_Item]:
         return [_Item(str(p), 0, -1, str(p)) for p in files]
     if not source.exists():
         raise RecipeError(f"training data {source} does not exist; correct `data` in the recipe")
-    if not tarfile.is_tarfile(source):
-        raise RecipeError(f"training data {source} is neither a folder nor a tar file")
-    with tarfile.open(source) as tar:
-        members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+    return _members(source)
+
+
+def _members(source: Path) -> list[_Item]:
+    """The pictures in a tar shard, which are read where they lie: it must not be compressed."""
+    advice = "make it again with tar cf, without compression"
+    with foreign(f"training data {source} cannot be read", RecipeError, advice):
+        if not tarfile.is_tarfile(source):
+            raise RecipeError(f"training data {source} is neither a folder nor a tar file")
+        size = source.stat().st_size
+        with tarfile.open(source, "r:") as tar:
+            members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+    for m in members:
+        if m.issparse() or m.offset_data + m.size > size:
+            raise RecipeError(f"{quoted(m.name)} in {source} is not whole; {advice}")
     return [_Item(str(source), m.offset_data, m.size, f"{source}/{m.name}") for m in members]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from dictco_lib.errors import DictcoError
+from dictco_lib.errors import DictcoError, foreign, quoted
+from dictco_lib.files import parse_json
 
 _TRAIN = {"kind", "step", "loss", "bpp", "psnr"}
+_MAX_LINE = 2**16
+_ADVICE = "remove it, or give a log.jsonl that `dictco train` wrote"
 
 
 def read_log(*paths: str | Path) -> list[dict]:
@@ -33,16 +35,31 @@ def _entries(path: Path) -> list[dict]:
     if not path.is_file():
         raise DictcoError(f"{path} is no file; give a log.jsonl that `dictco train` wrote")
     rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            is_entry = (_TRAIN if row["kind"] == "train" else {"step"}) <= row.keys()
-        except (ValueError, TypeError, KeyError):
-            is_entry = False
-        if not is_entry:
-            raise DictcoError(
-                f"line {number} of {path} is no entry of a training log: {line[:60]!r}; remove it, "
-                "or give a log.jsonl that `dictco train` wrote"
-            )
-        rows.append(row)
+    with foreign(f"{path} cannot be read", DictcoError, _ADVICE), path.open("rb") as file:
+        number = 0
+        while line := file.readline(_MAX_LINE + 1):
+            number += 1
+            row = parse_entry(line)
+            if row is None:
+                raise DictcoError(
+                    f"line {number} of {path} is no entry of a training log: {quoted(line)}; "
+                    f"{_ADVICE}"
+                )
+            rows.append(row)
     return rows
+
+
+def parse_entry(line: str | bytes) -> dict | None:
+    """The entry of a line of a log; None for one that is none, perhaps cut off by a kill."""
+    if len(line) > _MAX_LINE:
+        return None
+    try:
+        row = parse_json(line, "a line", DictcoError, _ADVICE)
+    except DictcoError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+        return None
+    needed = _TRAIN if row["kind"] == "train" else {"step"}
+    numbers = [row.get(key) for key in needed if key != "kind"]
+    are_numbers = all(type(value) in (int, float) for value in numbers)
+    return row if are_numbers and type(row["step"]) is int and 0 <= row["step"] < 2**53 else None

@@ -18,6 +18,7 @@ from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import atomic_path
 from dictco_lib.training.data import Photos, to_tensor
+from dictco_lib.training.log import parse_entry
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.trainer import Trainer
 
@@ -61,13 +62,13 @@ def train(
             f"MS-SSIM needs validation pictures with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
         )
     journal = Journal(trainer, is_resumed, listener) if is_main else None
-    bar = tqdm(total=recipe.steps, initial=trainer.step, disable=not (progress and is_main))
+    bar = tqdm(total=trainer.end, initial=trainer.step, disable=not (progress and is_main))
     if journal and listener:
         listener(trainer, {"kind": "start", "step": trainer.step})
     damage: dict[str, str] = {}
-    tick = time.perf_counter()
-    batches = trainer.batches.from_step(trainer.step, recipe.steps, recipe.workers)
-    while trainer.step < recipe.steps:
+    tick = saved = time.perf_counter()
+    batches = trainer.batches.from_step(trainer.step, trainer.end, recipe.workers)
+    while trainer.step < trainer.end:
         with trainer.clock("data"):
             x, damaged = next(batches)
         _name_damaged(damage, damaged)
@@ -75,7 +76,7 @@ def train(
         now = time.perf_counter()
         trainer.seconds, tick = trainer.seconds + now - tick, now
         bar.update()
-        is_last = trainer.step == recipe.steps
+        is_last = trainer.step == trainer.end
         if trainer.step % recipe.log_every == 0 or is_last:
             everywhere = gather_object([*damage]) if trainer.share.processes > 1 else [*damage]
             means = _means(trainer, len(set(everywhere)))
@@ -84,8 +85,10 @@ def train(
             bar.set_postfix(loss=f"{means['loss']:.3f}", psnr=f"{means['psnr']:.2f}")
         if crops and (trainer.step % recipe.validate_every == 0 or is_last):
             _validate(trainer, crops, journal)
-        if trainer.step % recipe.save_every == 0 or is_last:
+        is_due = time.perf_counter() - saved >= 60 * recipe.save_minutes
+        if trainer.step % recipe.save_every == 0 or is_due or is_last:
             trainer.save()
+            saved = time.perf_counter()
     if journal:
         journal.writer.close()
     bar.close()
@@ -178,12 +181,9 @@ def _trim_log(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
-        try:
-            is_kept = json.loads(line)["step"] <= step
-        except ValueError:  # cut off when the run was killed
-            is_kept = False
-        if is_kept:
-            kept.append(line + "\n")
+    for line in path.read_bytes().splitlines():
+        row = parse_entry(line)  # None: cut off when the run was killed
+        if row and row["step"] <= step:
+            kept.append(line + b"\n")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept))
+        temporary.write_bytes(b"".join(kept))

@@ -142,8 +142,11 @@ class LossOf(nn.Module):
             self.perceptual[0].to(x.device)
             terms["lpips"] = self.perceptual[0](out["x_hat"], x, normalize=True).flatten()
             loss = loss + r.perceptual * terms["lpips"].mean()
+        loss = loss + out["training_loss"]
         if r.routing == "aux":
             loss = loss + r.routing_weight * balance_loss(out["routing"], load)
         aux = self.model.aux_loss()
         means = {name: value.detach().mean() for name, value in terms.items()}
-        return loss + aux, means | {"aux": aux.detach()}, routing_statistics(out["routing"])
+        routing = out["routing"]  # of a member without a dictionary: none
+        statistics = routing_statistics(routing) if routing else x.new_zeros(0, 2)
+        return loss + aux, means | {"aux": aux.detach()}, statistics

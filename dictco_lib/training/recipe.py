@@ -9,28 +9,39 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
-from dictco_lib.config import PRESETS, ModelConfig
-from dictco_lib.errors import RecipeError
+from dictco_lib.config import CodecConfig
+from dictco_lib.errors import RecipeError, foreign, listed, quoted
+from dictco_lib.models import PRESETS, config_from_dict
 from dictco_lib.training.data import DEMO
 
 #: What a run that goes on may change: its length, its rates, its precision, this machine's matters.
 FREE = {
     "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
     "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
-    "final", "precision", "channels_last", "compile", "accumulate",
+    "final", "precision", "channels_last", "compile", "accumulate", "save_minutes", "branch",
+    "decay_steps",
 }  # fmt: skip
 _CHOICES = {
     "distortion": ("mse", "ms-ssim"),
-    "schedule": ("cosine", "multistep"),
-    "precision": ("float32", "bf16"),
+    "schedule": ("cosine", "multistep", "constant"),
+    "precision": ("float32", "bf16", "auto"),
     "routing": ("none", "aux", "bias"),
 }
-_POSITIVE = (
-    "steps", "batch_size", "accumulate", "lr", "transform_lr", "prior_lr", "router_lr", "aux_lr",
-    "clip_norm", "log_every", "save_every", "validate_every", "cache_mb", "lmbda", "threads",
-    "scale", "decay",
-)  # fmt: skip
-_NOT_NEGATIVE = ("warmup", "workers", "seed", "final", "ema_decay", "perceptual", "routing_weight")
+#: Largest values: generous ones, but a recipe may come from elsewhere, and one that asks for 10**9
+#: threads ends the process before anybody can say why.
+_POSITIVE = {
+    "steps": 10**9, "batch_size": 2**14, "accumulate": 2**14, "lr": 10, "transform_lr": 10,
+    "prior_lr": 10, "router_lr": 10, "aux_lr": 10, "clip_norm": 1e9, "log_every": 10**9,
+    "save_every": 10**9, "validate_every": 10**9, "cache_mb": 2**20, "lmbda": 1e6, "threads": 512,
+    "scale": 1, "decay": 1, "crop": 2**12, "save_minutes": 1e6,
+}  # fmt: skip
+_NOT_NEGATIVE = {
+    "warmup": 10**9, "workers": 128, "seed": 2**31 - 1, "final": 1, "perceptual": 1e6,
+    "routing_weight": 1e6, "pca_lap": 0.5, "decay_steps": 10**9,
+}  # fmt: skip
+_MAX_PART = 2**26  # pixels that one step computes at once: each takes about a kilobyte
+_MAX_NAMES, _MAX_NAME = 10_000, 4096
+_MAX_FILE = 2**20
 _MS_SSIM_CROP = 192  # its five scales need sides above 160
 
 
@@ -44,7 +55,9 @@ class Recipe:
     shape: dict | None = None  # fields of ModelConfig that replace the preset's
     validation: tuple[str, ...] = ()  # pictures to measure on; not those of `data`, if one can
     start: str | None = None  # checkpoint to begin with, relative to the recipe
+    branch: str | None = None  # state.pt of another run to go on from, with its optimiser
     pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
+    pca_lap: float = 0.0  # share by which the blocks of this PCA overlap; 0.07 is a good one
     steps: int = 10_000
     batch_size: int = 8  # images per step, over all processes
     accumulate: int = 1  # parts that each process computes its share of a batch in
@@ -62,13 +75,15 @@ class Recipe:
     router_lr: float | None = None  # of the routers of a mixture; None: lr
     aux_lr: float = 1e-3  # for the quantiles of z
     warmup: int = 200  # steps
-    schedule: str = "cosine"  # or "multistep"
-    final: float = 0.02  # the cosine ends at this fraction of each rate
+    schedule: str = "cosine"  # or "multistep", or "constant", which needs no end in advance
+    final: float = 0.02  # cosine and decay end at this fraction of each rate
+    decay_steps: int = 0  # the last steps of "constant", in which the rates fall; of a branch: all
     milestones: tuple[int, ...] = ()  # steps at which "multistep" multiplies the rates by `decay`
     decay: float = 0.1
     clip_norm: float = 1.0  # largest gradient norm
     ema_decay: float = 0.999  # of the averaged weights that are shipped
-    precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32
+    precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32;
+    # "auto" measures at the start which of the two is faster on this machine
     channels_last: bool = True
     compile: bool = False  # g_a and g_s through torch.compile
     seed: int = 0
@@ -76,6 +91,7 @@ class Recipe:
     workers: int = 0  # processes that decode pictures, for each training process
     log_every: int = 20
     save_every: int = 250
+    save_minutes: float = 10.0  # a run is saved this often, too, however long its steps take
     validate_every: int = 500
     cache_mb: int = 1024  # decoded pictures kept in memory, over all workers
 
@@ -83,38 +99,45 @@ class Recipe:
         for field in ("data", "validation", "milestones"):
             value = getattr(self, field)
             if not isinstance(value, list | tuple):
-                raise RecipeError(f"recipe: {field} = {value!r} must be a list, like [{value!r}]")
+                value = quoted(value)
+                raise RecipeError(f"recipe: {field} = {value} must be a list, like [{value}]")
             object.__setattr__(self, field, tuple(value))
         self._check_types()
         self._check(self.model in PRESETS, "model", f"choose one of {', '.join(PRESETS)}")
         for field, choices in _CHOICES.items():
             self._check(getattr(self, field) in choices, field, f"choose one of {choices}")
-        for field in _POSITIVE:
+        for field, most in _POSITIVE.items():
             value = getattr(self, field)
             self._check(value is None or value > 0, field, "it must be positive")
-        for field in _NOT_NEGATIVE:
+            self._check(value is None or value <= most, field, f"choose at most {most}")
+        for field, most in _NOT_NEGATIVE.items():
             self._check(getattr(self, field) >= 0, field, "it must not be negative")
-        self._check(self.crop > 0 and self.crop % 64 == 0, "crop", "choose a multiple of 64")
-        self._check(self.scale <= 1, "scale", "pictures only shrink: choose at most 1")
-        self._check(self.ema_decay < 1, "ema_decay", "choose less than 1")
-        self._check(self.seed < 2**31, "seed", "choose less than 2**31")
+            self._check(getattr(self, field) <= most, field, f"choose at most {most}")
+        self._check(self.crop % 64 == 0, "crop", "choose a multiple of 64")
+        self._check(self.scale >= 1 / 64, "scale", "choose at least 1/64")
+        self._check(0 <= self.ema_decay < 1, "ema_decay", "choose from 0 to less than 1")
+        self._check(abs(self.balance) <= 10, "balance", "choose from -10 to 10")
+        are_steps = all(0 < step <= _POSITIVE["steps"] for step in self.milestones)
+        self._check(are_steps, "milestones", "they must be positive steps")
         self._check_combinations()
 
     def _check(self, ok: bool, field: str, advice: str) -> None:
         if not ok:
-            raise RecipeError(f"recipe: {field} = {getattr(self, field)!r}: {advice}")
+            raise RecipeError(f"recipe: {field} = {quoted(getattr(self, field))}: {advice}")
 
     def _check_types(self) -> None:
         for field, hint in get_type_hints(Recipe).items():
             value = getattr(self, field)
             if isinstance(value, tuple):
                 want = int if field == "milestones" else str
-                good = all(type(v) is want for v in value)
+                good = len(value) <= _MAX_NAMES and all(type(v) is want for v in value)
+                good = good and all(_is_name(v) for v in value if want is str)
             elif hint is float or hint == float | None:
                 number = type(value) in (int, float) and math.isfinite(value)
                 good = number or (value is None and hint is not float)
             elif isinstance(hint, type):
                 good = type(value) is hint  # True is no number here
+                good = good and (hint is not str or _is_name(value))
             else:
                 good = value is None or type(value) in hint.__args__
             name = getattr(hint, "__name__", str(hint))
@@ -128,11 +151,23 @@ class Recipe:
                 f"recipe: model {self.model!r} "
                 + ("draws its lmbda per image; remove lmbda" if is_variable else "needs a lmbda")
             )
+        part = -(-self.batch_size // self.accumulate) * self.crop**2
+        advice = f"a step would compute {part} pixels at once, at most {_MAX_PART}: accumulate more"
+        self._check(part <= _MAX_PART, "batch_size", advice)
         if self.distortion == "ms-ssim":
             self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
-            self._check(not config.batch_norm, "pca_start", "it needs a model without BatchNorm")
+            is_fit = config.family == "dictionary" and not config.batch_norm
+            self._check(is_fit, "pca_start", "it needs a DCAE or DictCO without BatchNorm")
+        if self.pca_lap:
+            self._check(self.pca_start, "pca_lap", "it is part of pca_start; set that to true")
+        if self.branch:
+            self._check(self.start is None, "start", "it excludes branch; remove one of them")
+        if self.decay_steps:
+            self._check(self.schedule == "constant", "decay_steps", 'it needs schedule "constant"')
+            end = "choose at most `steps`"
+            self._check(self.branch or self.decay_steps <= self.steps, "decay_steps", end)
         if self.schedule == "multistep":
             self._check(bool(self.milestones), "milestones", "multistep needs some")
         if self.routing == "aux":
@@ -141,7 +176,7 @@ class Recipe:
             self._check(config.top_k > 0, "routing", "the bias selects experts: it needs top_k > 0")
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CodecConfig:
         """The model to train: the preset, or a variant of it if the recipe gives a shape.
 
         Raises:
@@ -150,9 +185,7 @@ class Recipe:
         preset = PRESETS[self.model]
         if not self.shape:
             return preset
-        return ModelConfig.from_dict(
-            preset.to_dict() | {"name": f"{self.model}_variant"} | self.shape
-        )
+        return config_from_dict(preset.to_dict() | {"name": f"{self.model}_variant"} | self.shape)
 
     def to_dict(self) -> dict:
         """Plain values; the state to continue from keeps them all."""
@@ -161,7 +194,7 @@ class Recipe:
     def settings(self) -> dict:
         """What others need to know of it: everything but this machine's paths."""
         values = {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
-        return values | {"start": self.start and Path(self.start).name}
+        return values | {k: values[k] and Path(values[k]).name for k in ("start", "branch")}
 
     def check_continues(self, old: dict, where: Path) -> None:
         """Raise unless a run by the recipe ``old`` may go on by this one.
@@ -169,11 +202,24 @@ class Recipe:
         Raises:
             RecipeError: naming all fields that differ and may not.
         """
+        self._check_same([f.name for f in fields(self) if f.name not in FREE], old, where)
+
+    def check_branches(self, old: dict, where: Path) -> None:
+        """Raise unless a run by the recipe ``old`` may go on by this one as a new run.
+
+        It may change all but the model: its data, crops, batch, seed and schedule.
+
+        Raises:
+            RecipeError: naming all fields that differ and may not.
+        """
+        self._check_same(["model", "shape"], old, where)
+
+    def _check_same(self, names: list[str], old: dict, where: Path) -> None:
         mine, default = self.to_dict(), {f.name: f.default for f in fields(Recipe)}
         differing = [
-            f"{k} (was {old.get(k, default[k])!r}, is {mine[k]!r})"
-            for k in mine
-            if k not in FREE and _plain(old.get(k, default[k])) != _plain(mine[k])
+            f"{k} (was {quoted(old.get(k, default[k]))}, is {quoted(mine[k])})"
+            for k in names
+            if _plain(old.get(k, default[k])) != _plain(mine[k])
         ]
         if differing:
             raise RecipeError(
@@ -183,12 +229,12 @@ class Recipe:
 
 
 def _parse(text: str, what: str) -> dict:
-    try:
+    with foreign(f"{what} is no valid TOML", RecipeError, "write texts in quotes, numbers without"):
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"{what} is no valid TOML: {error}; write texts in quotes and numbers without"
-        ) from None
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= _MAX_NAME and "\0" not in value
 
 
 def _plain(value: object) -> object:
@@ -208,24 +254,28 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         ConfigError: if its shape does not fit the model.
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise RecipeError(f"recipe {path} does not exist; data/*.toml holds examples") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is no valid TOML: {error}") from None
-    values = _parse(text, f"recipe {path}")
+    if not path.exists():
+        raise RecipeError(f"recipe {path} does not exist; data/*.toml holds examples")
+    what = f"recipe {path}"
+    with foreign(f"{what} is no valid TOML", RecipeError, "data/*.toml holds examples"):
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise RecipeError(f"{what} has over {_MAX_FILE} bytes; data/*.toml holds examples")
+        text = data.decode("utf-8-sig")
+    values = _parse(text, what)
     for change in changes:
-        for key, value in _parse(change, f"the setting {change!r}").items():
+        for key, value in _parse(change, f"the setting {quoted(change)}").items():
             if isinstance(value, dict):
                 old = values.get(key)
                 value = (old if isinstance(old, dict) else {}) | value
             values[key] = value
     known = {f.name for f in fields(Recipe)}
     if unknown := sorted(set(values) - known):
-        raise RecipeError(f"recipe {path}: unknown keys {unknown}; known are {sorted(known)}")
+        known = ", ".join(sorted(known))
+        raise RecipeError(f"{what}: unknown keys [{listed(unknown)}]; known are {known}")
     if missing := sorted({"model", "data", "out"} - set(values)):
-        raise RecipeError(f"recipe {path}: missing keys {missing}")
+        raise RecipeError(f"{what}: missing keys {missing}")
     recipe = Recipe(**values)
 
     def resolve(name: str) -> str:
@@ -234,6 +284,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     for field in ("data", "validation"):
         object.__setattr__(recipe, field, tuple(resolve(name) for name in getattr(recipe, field)))
     object.__setattr__(recipe, "out", resolve(recipe.out))
-    if recipe.start:
-        object.__setattr__(recipe, "start", resolve(recipe.start))
+    for field in ("start", "branch"):
+        if getattr(recipe, field):
+            object.__setattr__(recipe, field, resolve(getattr(recipe, field)))
     return recipe

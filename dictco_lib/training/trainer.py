@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 from collections import defaultdict
 from dataclasses import replace
@@ -12,22 +13,27 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from dictco_lib.checkpoints import load_checkpoint, save_checkpoint
+from dictco_lib.checkpoints.census import read_pickle
 from dictco_lib.entropy.noise import share_noise
-from dictco_lib.errors import RecipeError
+from dictco_lib.errors import RecipeError, reason
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.clock import Clock
-from dictco_lib.training.data import Batches, Share, uniforms
+from dictco_lib.training.data import Batches, Share, name_small, uniforms
 from dictco_lib.training.loss import LossOf, rate_distortion, trade_off
+from dictco_lib.training.rates import parameter_groups, rate_factor
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.routing import named_statistics, update_selection_bias
 from dictco_lib.training.start import pca_start
+from dictco_lib.training.transforms import DTYPES, faster, transform_seconds, unrounded_psnr
 
-VALIDATION_QUALITIES = (0.0, 50.0, 100.0)
+log = logging.getLogger(__name__)
+
+VALIDATION_QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 
 
 class Trainer:
@@ -56,14 +62,18 @@ class Trainer:
             recipe.data, self.share, crop=recipe.crop, scale=recipe.scale, seed=recipe.seed,
             cache_mb=recipe.cache_mb // max(1, recipe.workers),
         )  # fmt: skip
+        if self.accelerator.is_main_process:
+            name_small(self.batches.photos, recipe.crop)
         self.step = 0
+        self.begun = 0  # step that a branch went on from
+        self.seconds_in: dict[str, float] = {}  # of the transforms, with precision = "auto"
         self.seconds = 0.0  # of training, over all resumed parts
         self.best = math.inf  # validation loss of best.safetensors
         self.window: list[dict[str, float]] = []  # steps since the last line of the log
         self.clock = Clock(self.device)
         torch.manual_seed(recipe.seed)
         self.model = DictionaryCodec(recipe.config)
-        if not self.state_path.exists():
+        if not (self.state_path.exists() or recipe.branch):
             self._begin()
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.layout = layout
@@ -84,7 +94,7 @@ class Trainer:
         r = self.recipe
         if r.pca_start:
             x, _ = Batches(r.data, Share(256), crop=128, seed=r.seed, cache_mb=1)[0]
-            pca_start(self.model, x)
+            pca_start(self.model, x, r.pca_lap)
         if r.start:
             begun, config = load_checkpoint(r.start), self.model.config
             # Neither changes a weight: a dense mixture may go on as a sparse one.
@@ -107,13 +117,23 @@ class Trainer:
         self.load = torch.full(
             (len(config.groups), max(1, config.experts)), 1 / max(1, config.experts)
         ).to(self.device)
-        if r.precision == "bf16":
-            self.model.transform_dtype = torch.bfloat16
+        if r.precision == "auto":
+            crops = torch.rand(r.batch_size, 3, r.crop, r.crop)[self.share.indices()]
+            x = crops[: len(crops) // r.accumulate].to(self.device, memory_format=self.layout)
+            self.seconds_in = transform_seconds(self.model, x)
+            log.info("precision = auto: seconds of the transforms %s", self.seconds_in)
+        self._set_precision()
         if r.compile:
             self.model.g_a.compile()
             self.model.g_s.compile()
         self.loss = self.accelerator.prepare_model(LossOf(self.model, r).train())
         self.model.train()
+
+    @property
+    def end(self) -> int:
+        """The step to stop at: the recipe's, or where the decay of a branch ends."""
+        r = self.recipe
+        return self.begun + r.decay_steps if r.branch and r.decay_steps else r.steps
 
     @property
     def state_path(self) -> Path:
@@ -122,13 +142,7 @@ class Trainer:
 
     def schedule(self, step: int) -> float:
         """Factor on every learning rate at a step: linear warm-up, then the schedule's."""
-        r = self.recipe
-        if step < r.warmup:
-            return (step + 1) / r.warmup
-        if r.schedule == "multistep":
-            return r.decay ** sum(step >= milestone for milestone in r.milestones)
-        part = min(1.0, (step - r.warmup) / max(1, r.steps - r.warmup))
-        return r.final + (1 - r.final) * 0.5 * (1 + math.cos(math.pi * part))
+        return rate_factor(self.recipe, step, self.end)
 
     def draw(self, step: int) -> tuple[Tensor | None, Tensor]:
         """Quality and lmbda of each of this process's images at a step."""
@@ -237,13 +251,15 @@ class Trainer:
     def validate(self, pictures: list[Tensor]) -> dict[str, float]:
         """Estimated bpp and quality of the averaged weights, at several qualities.
 
-        ``loss`` is the geometric mean over the qualities, so that all rates count alike.
+        ``loss`` is the geometric mean over the qualities, so that all rates count alike;
+        ``psnr_unrounded`` is what the transforms reach alone, see :func:`unrounded_psnr`.
         """
         config, r = self.model.config, self.recipe
         qualities = VALIDATION_QUALITIES if config.is_variable_rate else (None,)
-        rows = []
+        rows, ceilings = [], []
         for i in range(self.share.rank, len(pictures), self.share.processes):
             x = pictures[i].to(self.device)
+            ceilings.append(unrounded_psnr(self.ema, x))
             for q in qualities:
                 lmbda = r.lmbda if q is None else trade_off(config, q, r.distortion)
                 price = torch.tensor([lmbda]).to(x)
@@ -251,6 +267,7 @@ class Trainer:
                 rows.append((i, q, {k: v.item() for k, v in terms.items()}))
         if self.share.processes > 1:
             rows = sorted(gather_object(rows), key=lambda row: row[0])
+            ceilings = gather_object(ceilings)
         result: dict[str, float] = {}
         for q in qualities:
             tag = "" if q is None else f"@{q:g}"
@@ -259,7 +276,8 @@ class Trainer:
                 if key in mine[0]:
                     result[f"{key}{tag}"] = sum(terms[key] for terms in mine) / len(mine)
         losses = [value for key, value in result.items() if key.startswith("loss")]
-        return result | {"loss": math.exp(sum(map(math.log, losses)) / len(losses))}
+        result["loss"] = math.exp(sum(map(math.log, losses)) / len(losses))
+        return result | {"psnr_unrounded": sum(ceilings) / len(ceilings)}
 
     def save(self) -> None:
         """Write the averaged weights to use, then the state to continue from."""
@@ -270,6 +288,9 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "qualities": VALIDATION_QUALITIES,  # that `best` is a mean over
+            "begun": self.begun,
+            "precision": self.precision,
             "window": self.window,
             "clock": dict(self.clock.seconds),
             "recipe": self.recipe.to_dict(),
@@ -293,32 +314,53 @@ class Trainer:
         save_checkpoint(self.ema, self.out / f"{name}.safetensors", info=info)
 
     def resume(self) -> bool:
-        """Continue from the saved state, if there is one.
+        """Continue from the saved state, if there is one; else from that of `branch`.
+
+        Returns:
+            Whether this run was begun before.
 
         Raises:
             RecipeError: if the state is damaged, or of a run with other settings.
         """
-        if not self.state_path.exists():
-            return False
+        is_resumed = self.state_path.exists()
+        if is_resumed:
+            self._load(self.state_path)
+        elif self.recipe.branch:
+            self._load(Path(self.recipe.branch), is_branch=True)
+        return is_resumed
+
+    def _load(self, path: Path, *, is_branch: bool = False) -> None:
+        fix = "correct `branch`" if is_branch else "remove it to start again"
         try:
-            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
-            self.recipe.check_continues(state["recipe"], self.state_path)
+            state = read_pickle(path, RecipeError, fix)
+            check = self.recipe.check_branches if is_branch else self.recipe.check_continues
+            check(state["recipe"], path)
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             for name in ("optimizer", "aux_optimizer"):
                 self._load_optimizer(getattr(self, name), state[name])
             self.load = state["load"].to(self.device)
             self.step, self.seconds = state["step"], state["seconds"]
-            self.best, self.window = state["best"], state["window"]
-            self.clock.seconds.update(state.get("clock", {}))
+            self._set_precision(kept=state.get("precision"))
+            self.begun = self.step if is_branch else state.get("begun", 0)
+            if not is_branch:
+                self.window = state["window"]
+                self.clock.seconds.update(state.get("clock", {}))
+                if tuple(state.get("qualities", ())) == VALIDATION_QUALITIES:
+                    self.best = state["best"]
         except RecipeError:
             raise
         except Exception as error:  # a damaged pickle raises nearly anything
             raise RecipeError(
-                f"{self.state_path} cannot be read ({type(error).__name__}: {error}); it is "
-                "damaged or from another version: remove it to start again"
+                f"{path} cannot be read ({reason(error)}); it is damaged or from another version: "
+                f"{fix}"
             ) from None
-        return True
+
+    def _set_precision(self, kept: str | None = None) -> None:
+        """What the transforms are computed in; kept: what an earlier part of the run was."""
+        choice = [faster(self.seconds_in, kept) if self.seconds_in else self.recipe.precision]
+        self.precision = broadcast_object_list(choice)[0]  # the first process decides
+        self.model.transform_dtype = DTYPES[self.precision]
 
     @staticmethod
     def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -335,20 +377,3 @@ def _forget_other_device(is_cpu: bool) -> None:
     device = PartialState._shared_state.get("device")
     if device is not None and (device.type == "cpu") != is_cpu:
         AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:
-    """Transforms, entropy model, factorised prior and routers, each with its peak rate."""
-    groups: dict[str, list[nn.Parameter]] = {"transform_lr": [], "lr": [], "prior_lr": []}
-    if recipe.router_lr:
-        groups["router_lr"] = []
-    for name, parameter in model.named_parameters():
-        if name.endswith("quantiles"):
-            continue
-        key = "transform_lr" if name.startswith(("g_a.", "g_s.")) else "lr"
-        if "entropy_bottleneck" in name:
-            key = "prior_lr"
-        elif recipe.router_lr and ".router." in name:
-            key = "router_lr"
-        groups[key].append(parameter)
-    return [{"params": v, "peak_lr": getattr(recipe, key)} for key, v in groups.items()]

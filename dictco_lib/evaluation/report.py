@@ -1,0 +1,139 @@
+"""What all reports share, of whatever codec: names of pictures, their identity, means."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dictco_lib.config import MS_SSIM_MIN_SIDE
+from dictco_lib.evaluation.metrics import decibels
+from dictco_lib.evaluation.rate import RULE
+
+#: Measures that not every picture has; the mean of one is over the pictures that have it.
+PARTIAL = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM"}
+_MOST = 1e300  # what JSON holds beyond is no number of Python's floats
+_IDENTITY = ("width", "height", "sha256")
+
+
+def picture_names(paths: Iterable[Path], folder: str | Path | None = None) -> dict[Path, str]:
+    """Path -> name in a report: relative to a folder, so that sub-folders may repeat names.
+
+    Args:
+        paths: pictures; one that is listed twice is there once.
+        folder: what names are relative to; the folder that holds all of them if left out.
+    """
+    paths = list(dict.fromkeys(map(Path, paths)))
+    if folder is None and paths:
+        folder = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    return {path: Path(os.path.relpath(path, folder)).as_posix() for path in paths}
+
+
+def digest(pixels: np.ndarray) -> str:
+    """SHA-256 of the (H, W, 3) uint8 colours that are measured, and of their size."""
+    found = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}".encode())
+    found.update(np.ascontiguousarray(pixels))
+    return found.hexdigest()
+
+
+def identity(pixels: np.ndarray) -> dict[str, object]:
+    """What tells a picture from others of its name: ``width``, ``height`` and ``sha256``."""
+    height, width = pixels.shape[:2]
+    return {"width": width, "height": height, "sha256": digest(pixels)}
+
+
+def finish(report: dict, rows: Sequence[dict], qualities: Sequence[float | None]) -> dict:
+    """Add what follows from the rows of single pictures.
+
+    Args:
+        report: what is known beside the rows.
+        rows: one per picture and quality, with ``image``, ``quality``, what :func:`identity`
+            gives and the measures; all pictures have all qualities.
+        qualities: the points of the curve, in order.
+
+    Returns:
+        The report with ``results`` (means, one per quality), ``rate`` (what bpp count),
+        ``pictures`` (name -> identity), ``left_out`` (measure -> pictures that are not in its
+        mean) and ``per_image`` (the rows).
+    """
+    pictures = {row["image"]: {key: row[key] for key in _IDENTITY} for row in rows}
+    left_out = {key: missing for key in PARTIAL if (missing := without(rows, key))}
+    kept = [{k: v for k, v in row.items() if k != "sha256"} for row in rows]
+    return report | {
+        "rate": RULE,
+        "results": _means(rows, qualities, left_out),
+        "pictures": pictures,
+        "left_out": left_out,
+        "per_image": kept,
+    }
+
+
+def without(rows: Sequence[dict], key: str) -> list[str]:
+    """Pictures that have no finite value of a measure at some quality.
+
+    These are small pictures, which have no MS-SSIM, and pictures that come back unchanged, whose
+    PSNR is infinite. They are left out at all qualities, so that each point is of the same ones.
+    """
+    return list(dict.fromkeys(row["image"] for row in rows if not is_finite(row.get(key))))
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value of a row is a number that can be averaged."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= _MOST
+
+
+def _means(
+    rows: Sequence[dict], qualities: Sequence[float | None], left_out: dict[str, list[str]]
+) -> dict[str, list]:
+    groups = [[row for row in rows if row["quality"] == quality] for quality in qualities]
+    results: dict[str, list] = {"quality": list(qualities)}
+    skip = ("image", "quality", *_IDENTITY, "bytes", "ms-ssim-db", "peak_memory_mb")
+    for key in (key for key in rows[0] if key not in skip):
+        out = left_out.get(key, ())
+        counted = [[row[key] for row in group if row["image"] not in out] for group in groups]
+        if counted[0] and all(value is not None for values in counted for value in values):
+            results[key] = [float(np.mean(values)) for values in counted]
+    if not any(results.get("extra_bytes", ())):
+        results.pop("extra_bytes", None)
+    if "ms-ssim-rgb" in results:
+        results["ms-ssim-db"] = [decibels(value) for value in results["ms-ssim-rgb"]]
+    return results
+
+
+def remarks(report: dict) -> list[str]:
+    """What a reader of the means must know: lines about pictures that are not in some of them."""
+    total = len(report["pictures"])
+    lines = []
+    for key, names in report["left_out"].items():
+        why = "back unchanged" if key == "psnr-rgb" else f"a side up to {MS_SSIM_MIN_SIDE}"
+        lines.append(
+            f"{PARTIAL[key]} of {total - len(names)} of {total} pictures; without {listed(names)} "
+            f"({why})"
+        )
+    if extra := sum(row.get("extra_bytes", 0) for row in first_rows(report)):
+        lines.append(
+            f"bpp count the colours; profiles, alpha and metadata take {extra} more bytes in "
+            f"the {total} files of each quality"
+        )
+    twins: dict[str, list[str]] = {}
+    for name, shot in report["pictures"].items():
+        twins.setdefault(shot["sha256"], []).append(name)
+    lines += [f"counted twice: {listed(n)} are the same" for n in twins.values() if len(n) > 1]
+    return lines
+
+
+def first_rows(report: dict) -> list[dict]:
+    """The rows of the first quality."""
+    rows = report["per_image"]
+    return [row for row in rows if row["quality"] == rows[0]["quality"]]
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few of some names, for a message."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

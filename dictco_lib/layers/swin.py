@@ -1,0 +1,107 @@
+"""Plain Swin blocks, and what TCM and STF make of them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from compressai.layers import ResidualBlock
+from torch import Tensor, nn
+
+from dictco_lib.layers.attention import WindowAttention
+
+
+class SwinBlock(nn.Module):
+    """``x = x + Attention(LN(x))``, then ``x = x + MLP(LN(x))``, on (B, H, W, C).
+
+    Reference:
+        Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030.
+    """
+
+    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim, head_dim, window, shifted=shifted)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape; H and W are multiples of the window."""
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class SwinBlocks(nn.Sequential):
+    """Plain and shifted blocks by turns, on (B, C, H, W) of any size.
+
+    A map whose sides are no multiples of the window is zero-padded at the bottom and right for
+    all blocks, and cropped afterwards.
+    """
+
+    def __init__(self, dim: int, head_dim: int, window: int, blocks: int) -> None:
+        super().__init__(
+            *(SwinBlock(dim, head_dim, window, shifted=i % 2 == 1) for i in range(blocks))
+        )
+        self.window = window
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        height, width = x.shape[-2:]
+        out = F.pad(x, (0, -width % self.window, 0, -height % self.window))
+        out = super().forward(out.permute(0, 2, 3, 1))
+        return out.permute(0, 3, 1, 2)[..., :height, :width]
+
+
+class MixedBlock(nn.Module):
+    """Half of the channels through convolutions, half through a Swin block, around an identity.
+
+    The identity of the convolutional half enters twice: its residual block has one of its own.
+
+    Reference:
+        Liu et al., "Learned Image Compression with Mixed Transformer-CNN Architectures",
+        CVPR 2023, arXiv:2303.14978.
+    """
+
+    def __init__(self, branch: int, head_dim: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.window = window
+        self.conv_in = nn.Conv2d(2 * branch, 2 * branch, 1)
+        self.conv_block = ResidualBlock(branch, branch)
+        self.swin = SwinBlock(branch, head_dim, window, shifted=shifted)
+        self.conv_out = nn.Conv2d(2 * branch, 2 * branch, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 2 branch, H, W) to the same shape."""
+        a, b = self.conv_in(x).chunk(2, dim=1)
+        height, width = b.shape[-2:]
+        b = F.pad(b, (0, -width % self.window, 0, -height % self.window))
+        b = self.swin(b.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
+        return x + self.conv_out(torch.cat([self.conv_block(a) + a, b], dim=1))
+
+
+class PatchMerging(nn.Module):
+    """(B, C, H, W) -> (B, 2C, H/2, W/2): four neighbours in one, normalised and mixed."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve height and width."""
+        x = x.permute(0, 2, 3, 1)
+        parts = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
+        return self.reduction(self.norm(torch.cat(parts, dim=-1))).permute(0, 3, 1, 2)
+
+
+class PatchSplitting(nn.Module):
+    """(B, C, H, W) -> (B, C/2, 2H, 2W): the way back."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.reduction = nn.Linear(dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Double height and width."""
+        x = self.reduction(self.norm(x.permute(0, 2, 3, 1)))
+        return F.pixel_shuffle(x.permute(0, 3, 1, 2), 2)

@@ -1,0 +1,53 @@
+"""Who belongs to the family: the pages by name, and the presets of all of them."""
+
+from __future__ import annotations
+
+from dictco_lib import config as configs
+from dictco_lib.config import CodecConfig, ModelConfig
+from dictco_lib.errors import ConfigError, listed, quoted
+from dictco_lib.models import cca, dictionary, saaf, stf, tcm, wacnn
+
+#: Name of a family in a configuration -> the page that says what its networks are.
+FAMILIES = {
+    "dictionary": dictionary,
+    "wacnn": wacnn,
+    "stf": stf,
+    "tcm": tcm,
+    "cca": cca,
+    "saaf": saaf,
+}
+_CONFIGS: dict[str, type[CodecConfig]] = {
+    name: ModelConfig if page is dictionary else page.Config for name, page in FAMILIES.items()
+}
+#: Configurations by name: published sizes, small ones for tests and notebooks, what ships.
+PRESETS: dict[str, CodecConfig] = dict(configs.PRESETS)
+for _page in (wacnn, stf, tcm, cca, saaf):
+    PRESETS |= _page.PRESETS
+
+
+def preset(name: str) -> CodecConfig:
+    """Configuration of a preset: see :data:`PRESETS`.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {quoted(name)}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def config_from_dict(values: dict) -> CodecConfig:
+    """Rebuild the configuration of any member; unknown families and keys are errors.
+
+    Args:
+        values: what ``to_dict`` of a configuration gave.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"model config is a {type(values).__name__}, expected a table")
+    values = dict(values)
+    family = values.pop("family", "dictionary")
+    if not isinstance(family, str) or family not in _CONFIGS:
+        raise ConfigError(
+            f"model config names the family {quoted(family)}, known are [{listed(_CONFIGS)}]"
+        )
+    return _CONFIGS[family].from_dict(values)

@@ -1,0 +1,112 @@
+"""SAAF: DCAE with window attention that asks global tokens, and linear side branches.
+
+Reference:
+    "Learned Image Compression via Sparse Attention and Adaptive Frequency", CVPR 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dictco_lib.config import NANO, ModelConfig
+from dictco_lib.layers.attention import GlobalTokenAttention
+from dictco_lib.layers.branches import Branched, FrequencyGate
+from dictco_lib.layers.residual import Bottleneck
+from dictco_lib.models import dictionary as base
+
+#: The branches' maps are added wherever the size has changed.
+_TAPS = (0, 2, 4, 6)
+_CONDITION = 256  # inner width of what the denoiser knows of z
+_DENOISING = 0.01  # weight of its loss
+dictionary, head = base.dictionary, base.head
+
+
+@dataclass(frozen=True)
+class Config(ModelConfig):
+    """DCAE's numbers; ``denoiser`` adds the part that exists only in training."""
+
+    family: ClassVar[str] = "saaf"
+    training_fields: ClassVar[tuple[str, ...]] = ("denoiser",)
+
+    name: str = "saaf"
+    denoiser: bool = True
+
+
+PRESETS = {"saaf": Config()}
+PRESETS["nano_saaf"] = Config(
+    **NANO.to_dict() | {"name": "nano_saaf", "experts": 0, "blocks": (1, 1, 1)}
+)
+
+
+def analysis(c: Config) -> Branched:
+    """``g_a``: x (B, 3, 16H, 16W) -> y (B, M, H, W)."""
+    sizes = pairwise((3, *c.widths, c.M))
+    branch = [FrequencyGate(a, b, is_up=False) for a, b in sizes]
+    return Branched(base.analysis(c, GlobalTokenAttention), branch, _TAPS)
+
+
+def synthesis(c: Config) -> Branched:
+    """``g_s``: y_hat (B, M, H, W) -> x_hat (B, 3, 16H, 16W), not clamped."""
+    sizes = pairwise((c.M, *reversed(c.widths), 3))
+    branch = [FrequencyGate(a, b, is_up=True) for a, b in sizes]
+    return Branched(base.synthesis(c, GlobalTokenAttention), branch, _TAPS)
+
+
+def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """``h_a``: y -> z (B, N, H/4, W/4); ``h_scale`` and ``h_mean``: z_hat -> (B, S, H, W)."""
+    return base.hyper(c, GlobalTokenAttention)
+
+
+def training_only(c: Config) -> Denoiser | None:
+    """The denoiser, if it is wanted."""
+    return Denoiser(c) if c.denoiser else None
+
+
+def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
+    """What the denoiser adds to the loss: how well y can be told from z, for its own weights."""
+    if model.training_only is None:
+        return out["y_hat"].new_zeros(())
+    return _DENOISING * model.training_only(out["para"]["y"], out["z"])
+
+
+class Denoiser(nn.Module):
+    """Predicts the noise that was mixed into y, from z: a training-only prior of y.
+
+    Note:
+        The published weights fix its shapes; how its groups are normalised is not published and
+        is ours (8 groups, SiLU).
+    """
+
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        self.time_embed = nn.Sequential(nn.Linear(1, c.M), nn.SiLU(), nn.Linear(c.M, c.M))
+        self.condition_encoder = nn.Sequential(
+            nn.Conv2d(c.N, _CONDITION, 1), nn.GroupNorm(8, _CONDITION), nn.SiLU(),
+            nn.Conv2d(_CONDITION, c.M, 3, padding=1),
+        )  # fmt: skip
+        self.noise_predictor = nn.Sequential(
+            nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),
+            Bottleneck(c.M, 2), Bottleneck(c.M, 2),
+            nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),
+            nn.Conv2d(c.M, c.M, 1),
+        )  # fmt: skip
+
+    def forward(self, y: Tensor, z: Tensor) -> Tensor:
+        """Mean squared error of the predicted noise, at a random time for each image.
+
+        Args:
+            y: latent, shape (B, M, H, W).
+            z: hyper-latent, shape (B, N, H/4, W/4).
+        """
+        time = torch.rand(len(y), 1, device=y.device, dtype=y.dtype)
+        noise = torch.randn_like(y)
+        angle = (time * torch.pi / 2)[:, :, None, None]
+        mixed = angle.cos() * y + angle.sin() * noise
+        known = nn.functional.interpolate(self.condition_encoder(z), y.shape[2:])
+        guess = self.noise_predictor(mixed + known + self.time_embed(time)[:, :, None, None])
+        return (guess - noise).square().mean()

@@ -1,0 +1,103 @@
+"""STF: Swin transformers as transforms; twelve even slices.
+
+Reference:
+    Zou et al., "The Devil Is in the Details: Window-based Attention for Image Compression",
+    CVPR 2022, arXiv:2203.08450.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dictco_lib.config import LMBDAS, CodecConfig
+from dictco_lib.entropy.heads import SplitHead
+from dictco_lib.layers.swin import PatchMerging, PatchSplitting, SwinBlocks
+from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis
+
+
+@dataclass(frozen=True)
+class Config(CodecConfig):
+    """``M`` is eight times the first of the transforms' widths."""
+
+    family: ClassVar[str] = "stf"
+    limits: ClassVar[dict[str, int]] = {"window": 16, "depths": 64, "seen_slices": 240}
+
+    name: str = "stf"
+    M: int = 384
+    groups: tuple[int, ...] = (32,) * 12
+    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    head_dim: int = 16
+    window: int = 4
+    hyper_widths: tuple[int, int, int] = (240, 288, 336)  # from z to y
+    parameter_widths: tuple[int, ...] = (224, 176, 128, 64)
+    seen_slices: int = 6
+
+
+class _Embedding(nn.Module):
+    """Patches of 2x2 pixels, normalised: (B, 3, 2H, 2W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, 2, stride=2)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.proj(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+PRESETS = {"stf": Config()}
+PRESETS["nano_stf"] = Config(
+    name="nano_stf", N=32, M=64, groups=(8, 24, 32), depths=(1, 1, 2, 2), head_dim=8,
+    hyper_widths=(32, 32, 48), parameter_widths=(32, 32), seen_slices=1, lmbdas=LMBDAS,
+)  # fmt: skip
+
+
+def analysis(c: Config) -> nn.Sequential:
+    """``g_a``: x (B, 3, 16H, 16W) -> y (B, M, H, W)."""
+    dim = c.M // 8
+    layers: list[nn.Module] = [_Embedding(dim)]
+    for i, depth in enumerate(c.depths):
+        layers.append(SwinBlocks(dim * 2**i, c.head_dim, c.window, depth))
+        layers += [PatchMerging(dim * 2**i)] if i < 3 else []
+    return nn.Sequential(*layers)
+
+
+def synthesis(c: Config) -> nn.Sequential:
+    """``g_s``: y_hat (B, M, H, W) -> x_hat (B, 3, 16H, 16W), not clamped."""
+    layers: list[nn.Module] = []
+    for i, depth in enumerate(reversed(c.depths)):
+        layers.append(SwinBlocks(c.M // 2**i, c.head_dim, c.window, depth))
+        layers += [PatchSplitting(c.M // 2**i)] if i < 3 else []
+    dim = c.M // 8
+    end = (
+        nn.Conv2d(dim, 4 * dim, 5, padding=2),
+        nn.PixelShuffle(2),
+        nn.Conv2d(dim, 3, 3, padding=1),
+    )
+    return nn.Sequential(*layers, *end)
+
+
+def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """``h_a``: y -> z (B, N, H/4, W/4); ``h_scale`` and ``h_mean``: z_hat -> (B, M, H, W)."""
+    a, b, d = c.hyper_widths
+    return hyper_analysis((c.M, c.M, d, b, a, c.N)), _hyper_synthesis(c), _hyper_synthesis(c)
+
+
+def dictionary(c: Config) -> None:
+    """There is none."""
+
+
+def head(c: Config, k: int) -> SplitHead:
+    """Side information and the first slices, not the last ones."""
+    seen = min(k, c.seen_slices)
+    support = c.M + sum(c.groups[:seen])
+    nothing = (nn.Identity(), nn.Identity())
+    return SplitHead(nothing, support, c.groups[k], c.parameter_widths, seen)
+
+
+def _hyper_synthesis(c: Config) -> nn.Sequential:
+    a, b, d = c.hyper_widths
+    return hyper_synthesis(c.N, (a, b, d, c.M), c.M)

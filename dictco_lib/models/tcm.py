@@ -1,0 +1,151 @@
+"""TCM: mixed convolution and Swin blocks, gated Swin supports; with or without AuxT branches.
+
+Reference:
+    Liu et al., "Learned Image Compression with Mixed Transformer-CNN Architectures", CVPR 2023,
+    arXiv:2303.14978. Li et al., "On Disentangled Training for Nonlinear Transform in Learned
+    Image Compression" (AuxT), ICLR 2025, arXiv:2501.13751.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from compressai.layers import ResidualBlockUpsample, ResidualBlockWithStride, subpel_conv3x3
+from torch import Tensor, nn
+
+from dictco_lib.config import LMBDAS, CodecConfig
+from dictco_lib.entropy.heads import SplitHead
+from dictco_lib.layers.branches import (
+    Branched,
+    HaarAnalysis,
+    HaarSynthesis,
+    orthogonality_penalty,
+)
+from dictco_lib.layers.gates import GatedAttention
+from dictco_lib.layers.swin import MixedBlock, SwinBlocks
+
+#: After which layers a branch's maps are added: after each halving; after each pair of blocks.
+_ENCODER_TAPS, _DECODER_TAPS = (0, 3, 6, 9), (2, 5, 8, 9)
+_ORTHOGONALITY = 0.1  # weight of the penalty
+
+
+@dataclass(frozen=True)
+class Config(CodecConfig):
+    """``branch`` is the N of the paper: half the width of the transforms."""
+
+    family: ClassVar[str] = "tcm"
+    limits: ClassVar[dict[str, int]] = {"window": 16, "hyper_window": 16}
+
+    name: str = "tcm"
+    branch: int = 128
+    head_dims: tuple[int, int, int] = (8, 16, 32)
+    window: int = 8
+    hyper_head_dim: int = 32
+    hyper_window: int = 4
+    support_width: int = 128
+    support_head_dim: int = 16
+    parameter_widths: tuple[int, ...] = (224, 128)
+    auxt: bool = False
+
+
+class Support(nn.Module):
+    """Swin blocks behind a gate, in a narrower room: (B, C, H, W) to the same shape."""
+
+    def __init__(self, channels: int, width: int, head_dim: int, window: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, width, 1)
+        self.gate = GatedAttention(width, SwinBlocks(width, head_dim, window, 2), nn.ReLU)
+        self.conv_out = nn.Conv2d(width, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform a support."""
+        return self.conv_out(self.gate(self.conv_in(x)))
+
+
+PRESETS = {"tcm": Config(), "tcm_64": Config(name="tcm_64", branch=64)}
+PRESETS["tcm_auxt"] = replace(PRESETS["tcm_64"], name="tcm_auxt", auxt=True)
+PRESETS["nano_tcm"] = Config(
+    name="nano_tcm", N=32, M=48, groups=(8, 16, 24), branch=16, head_dims=(8, 8, 8),
+    hyper_head_dim=8, support_width=32, support_head_dim=8, parameter_widths=(32, 32), auxt=True,
+    lmbdas=LMBDAS,
+)  # fmt: skip
+
+
+def analysis(c: Config) -> nn.Module:
+    """``g_a``: x (B, 3, 16H, 16W) -> y (B, M, H, W)."""
+    width = 2 * c.branch
+    layers: list[nn.Module] = [ResidualBlockWithStride(3, width, 2)]
+    for head_dim in c.head_dims:
+        layers += _pair(c, head_dim, c.window)
+        layers.append(ResidualBlockWithStride(width, width, 2))
+    layers[-1] = nn.Conv2d(width, c.M, 3, stride=2, padding=1)
+    if not c.auxt:
+        return nn.Sequential(*layers)
+    sizes = (3, width, width, width, c.M)
+    branch = [HaarAnalysis(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    return Branched(layers, branch, _ENCODER_TAPS)
+
+
+def synthesis(c: Config) -> nn.Module:
+    """``g_s``: y_hat (B, M, H, W) -> x_hat (B, 3, 16H, 16W), not clamped."""
+    width = 2 * c.branch
+    layers: list[nn.Module] = [ResidualBlockUpsample(c.M, width, 2)]
+    for head_dim in reversed(c.head_dims):
+        layers += _pair(c, head_dim, c.window)
+        layers.append(ResidualBlockUpsample(width, width, 2))
+    layers[-1] = subpel_conv3x3(width, 3, 2)
+    if not c.auxt:
+        return nn.Sequential(*layers)
+    sizes = (c.M, width, width, width, 3)
+    branch = [HaarSynthesis(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    return Branched(layers, branch, _DECODER_TAPS)
+
+
+def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """``h_a``: y -> z (B, N, H/4, W/4); ``h_scale`` and ``h_mean``: z_hat -> (B, M, H, W)."""
+    width = 2 * c.branch
+    h_a = nn.Sequential(
+        ResidualBlockWithStride(c.M, width, 2),
+        *_pair(c, c.hyper_head_dim, c.hyper_window),
+        nn.Conv2d(width, c.N, 3, stride=2, padding=1),
+    )
+    return h_a, _hyper_synthesis(c), _hyper_synthesis(c)
+
+
+def dictionary(c: Config) -> None:
+    """There is none."""
+
+
+def head(c: Config, k: int) -> SplitHead:
+    """Side information and all earlier slices, each through a gated Swin transform."""
+    support = c.M + sum(c.groups[:k])
+    mean, scale = (
+        Support(support, c.support_width, c.support_head_dim, c.window) for _ in range(2)
+    )
+    return SplitHead((mean, scale), support, c.groups[k], c.parameter_widths)
+
+
+def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
+    """What the AuxT branches add to the loss: their linear maps should stay orthonormal."""
+    penalties = [orthogonality_penalty(step.linear) for step in _steps(model)]
+    return _ORTHOGONALITY * sum(penalties, out["y_hat"].new_zeros(()))
+
+
+def _steps(model: nn.Module) -> Iterator[nn.Module]:
+    for transform in (model.g_a, model.g_s):
+        yield from getattr(transform, "branch", ())
+
+
+def _pair(c: Config, head_dim: int, window: int) -> list[MixedBlock]:
+    return [MixedBlock(c.branch, head_dim, window, shifted=shifted) for shifted in (False, True)]
+
+
+def _hyper_synthesis(c: Config) -> nn.Sequential:
+    width = 2 * c.branch
+    return nn.Sequential(
+        ResidualBlockUpsample(c.N, width, 2),
+        *_pair(c, c.hyper_head_dim, c.hyper_window),
+        subpel_conv3x3(width, c.M, 2),
+    )
