@@ -116,8 +116,9 @@ def encode(
 
     Args:
         model: a loaded codec.
-        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, PIL image, array
-            or tensor. Alpha is kept without loss, colour profiles are kept.
+        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, PIL image, array,
+            tensor, the bytes of a picture's file or an open file. Alpha is kept without loss,
+            colour profiles are kept.
         quality: 0-100; 50 if left out. Fixed-rate models take none.
         metadata: keep EXIF data too.
         fast: code in float32: quicker, but only this software on this machine reads it back.
@@ -268,9 +269,10 @@ def decode_picture(
     """Like :func:`decode`, but returns the samples and the seconds it took."""
     check_codec(model)
     seconds = {"entropy coding": 0.0, "network": 0.0}
+    tiles = None if crop is None else _tiles_in(crop)
     with _adding(seconds, "network"):
         with file_bytes(source, whole=crop is None) as data:
-            container = unpack(data, partial=partial, tiles=_tiles_in(crop) if crop else None)
+            container = unpack(data, partial=partial, tiles=tiles)
         window = window_of(crop, container)
         boxes = _boxes(container)
         wanted, shown = tiles_of(boxes, window)

@@ -245,8 +245,6 @@ def test_windows_of_planes_are_parts_of_them():
         part = unpack_plane(data, (2000, 700), window)
         assert np.array_equal(part, plane[top:bottom, left:right])
     for damaged in (data + b"x", data[:-1], zlib.compress(plane.tobytes() + b"x")):
-        if damaged == data + b"x":
-            continue  # bytes behind the stream's end carry no samples
         with pytest.raises(BadHeader, match="alpha"):
             unpack_plane(damaged, (2000, 700))
 
@@ -293,7 +291,7 @@ SCRIPT = """
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_grows_by_the_samples_of_the_picture_and_little_else(nano, tmp_path):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
-    for name, side in (("small", 1500), ("large", 4900)):
+    for name, side in (("small", 1500), ("large", 3500)):
         write_image(Image.fromarray(large_photo(side, side)), tmp_path / f"{name}.png")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), "nano.safetensors"],
@@ -304,7 +302,7 @@ def test_memory_grows_by_the_samples_of_the_picture_and_little_else(nano, tmp_pa
     assert not done.returncode, done.stderr
     small, _, encoding, decoding = map(float, done.stdout.split())
     # Pillow's image (4 bytes per pixel) and the samples (3), once; floats alone would take 12.
-    growth = (4900**2 - 1500**2) / 2**20
+    growth = (3500**2 - 1500**2) / 2**20
     assert encoding - small < 9.5 * growth
     assert decoding - small < 9.5 * growth
 

@@ -112,7 +112,7 @@ class _Inflating:
         return b"".join(parts)
 
     def check_end(self) -> None:
-        if self._some(1) or not self.engine.eof:
+        if self._some(1) or not self.engine.eof or self.engine.unused_data or self.rest:
             raise BadHeader(
                 f"alpha does not end after the expected {self.total} bytes; get it again"
             )
