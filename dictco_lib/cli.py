@@ -3,26 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from dictco_lib import commands
 from dictco_lib.commands import DEFAULT_MODEL
-from dictco_lib.commands.common import METRICS, explain
+from dictco_lib.commands.common import METRICS, explain, forget
+from dictco_lib.files import is_full
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    args = _parser().parse_args(argv)
+    _print_any_name()
     try:
-        args.run(args)
+        with _ended_like_interrupts():
+            return _run(_parsed(argv))
+    except _Ended as end:
+        print(f"dictco: ended by {end.signal.name}", file=sys.stderr)
+        return 128 + end.signal
     except KeyboardInterrupt:
         print("dictco: interrupted", file=sys.stderr)
         return 130
+
+
+def _parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    is_list = isinstance(getattr(args, "input", None), list)
+    if is_list and not any(text.startswith("-") and text != "-" for text in rest):
+        # argparse takes names in one piece: not those behind an option, as in a b --quality 9 out/
+        *args.input, args.output = [*args.input, args.output, *rest]
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        forget(sys.stdout)
     except Exception as error:
         print(f"dictco: error: {explain(error, args.debug)}", file=sys.stderr)
+        if is_full(error):
+            forget(sys.stdout)  # or Python would try once more, and complain
         return 1
     return 0
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal that ends the process, as an interrupt from the keyboard does: tidily."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _ended_like_interrupts() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a closed terminal, run the ``finally`` blocks."""
+
+    def end(number: int, frame: object) -> None:
+        raise _Ended(number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    mine = threading.current_thread() is threading.main_thread()
+    numbers = [getattr(signal, name) for name in names] if mine else []
+    numbers = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]  # nohup ignores
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _print_any_name() -> None:
+    """A name that the terminal's encoding lacks is printed escaped, and stops nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +130,11 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         with_device(sub)
 
+    again = "replace files that this command did not make, and do again what is done"
+
+    def with_force(sub: argparse.ArgumentParser, text: str = again) -> None:
+        sub.add_argument("--force", action="store_true", help=text)
+
     def with_metric(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
         sub.add_argument(
@@ -76,12 +145,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "compress", commands.compress, "compress a picture, or a folder of them, to .dco files",
         "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
-        "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/",
+        "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/", "a.jpg b.png compressed/",
+        "- - < photo.jpg > photo.dco",
     )  # fmt: skip
-    sub.add_argument("input", metavar="IN", help="a picture, or a folder of pictures")
     sub.add_argument(
-        "output", metavar="OUT", help="the .dco file, or a folder; .bin for the plain format"
-    )
+        "input", metavar="IN", nargs="+",
+        help="pictures, and folders that are searched with their sub-folders; - is standard input",
+    )  # fmt: skip
+    sub.add_argument(
+        "output", metavar="OUT",
+        help="the .dco file (.bin for the plain format), a folder (out/ makes it), or -",
+    )  # fmt: skip
+    with_force(sub)
     wish = sub.add_mutually_exclusive_group()
     wish.add_argument(
         "--quality", type=float, metavar="Q", help="0 (small) to 100 (good); default 50"
@@ -106,9 +181,20 @@ def _parser() -> argparse.ArgumentParser:
         "decompress", commands.decompress, "decompress a .dco file, or a folder, to pictures",
         "photo.dco photo.png", "compressed/ pictures/", "photo.dco coarse.png --slices 2",
         "photo.dco part.png --crop 2000,1000,640,480",
+        "a.dco b.dco pictures/ --format webp", "- - < photo.dco > photo.png",
     )  # fmt: skip
-    sub.add_argument("input", metavar="IN", help="a .dco file, or a folder of them")
-    sub.add_argument("output", metavar="OUT", help="the picture (any format Pillow writes)")
+    sub.add_argument(
+        "input", metavar="IN", nargs="+",
+        help=".dco files, and folders that are searched with their sub-folders; or -",
+    )  # fmt: skip
+    sub.add_argument(
+        "output", metavar="OUT",
+        help="the picture (any format Pillow writes), a folder (out/ makes it), or -",
+    )  # fmt: skip
+    sub.add_argument(
+        "--format", metavar="SUFFIX", help="of pictures in a folder or standard output: default png"
+    )
+    with_force(sub)
     sub.add_argument("--slices", type=int, metavar="K", help="decode only the first K slices")
     sub.add_argument("--partial", action="store_true", help="show what a cut-off file still holds")
     sub.add_argument(
@@ -118,13 +204,13 @@ def _parser() -> argparse.ArgumentParser:
     with_model(sub, "name or path of a checkpoint; default: the shipped one that made the file")
 
     sub = command("inspect", commands.inspect, "show what is inside a .dco file", "photo.dco")
-    sub.add_argument("file", metavar="FILE.dco")
+    sub.add_argument("file", metavar="FILE.dco", help="or - for standard input")
 
     sub = command(
         "evaluate", commands.evaluate, "measure bpp, PSNR, MS-SSIM, seconds and memory",
         "photos/", "photos/ --quality 20 60 --out report.json", "photos/ --mode estimated",
     )  # fmt: skip
-    sub.add_argument("folder", metavar="FOLDER", help="folder of pictures")
+    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
     sub.add_argument(
         "--mode", choices=("real", "estimated"), default="real",
         help="bits of files that are decoded again (default), or bits from likelihoods: quicker",
@@ -140,18 +226,20 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--quality", type=float, nargs="+", metavar="Q", help="default: 0 20 ... 100")
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
+    with_force(sub, "replace --out even if it is no report")
     with_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
     sub = command(
         "anchors", commands.anchors, "measure classical codecs on a folder of pictures",
         "photos/ --out build/anchors --workers 4", "photos/ --codecs jpeg avif_444_psnr",
     )  # fmt: skip
-    sub.add_argument("folder", metavar="FOLDER", help="folder of pictures")
+    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
     sub.add_argument(
         "--codecs", nargs="+", metavar="C",
         help="jpeg webp avif jpeg2000 jxl heic, or single variants; default: all that run here",
     )  # fmt: skip
     sub.add_argument("--out", metavar="DIR", help="write one report a codec, as evaluate does")
+    with_force(sub, "replace files in --out even if they are no reports")
     sub.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default 1")
 
     curve = "a report (.json), or published:NAME"
@@ -170,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         "figures/log.png data/classroom.log.jsonl data/classroom_continued.log.jsonl",
     )  # fmt: skip
     sub.add_argument("output", metavar="OUT.png")
+    with_force(sub, "replace OUT.png even if it is no figure of ours")
     sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{curve}; or logs (.jsonl)")
     sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
     with_metric(sub)
@@ -215,6 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("input", metavar="IN.safetensors")
     sub.add_argument("output", metavar="OUT.safetensors")
+    with_force(sub, "replace OUT even if it is not halved yet")
 
     command("models", commands.models, "list presets and the weights that ship", "")
     return parser

@@ -121,6 +121,14 @@ class DatasetError(DictcoError):
     """A public set cannot be fetched, or what lies in its folder is not the set."""
 
 
+class OutputError(DictcoError, OSError):
+    """A file cannot be written, or would replace what is not ours to replace."""
+
+
+class DiskFull(OutputError):
+    """There is no room for a file: no space, no quota, or a limit on its size."""
+
+
 class BitstreamError(DictcoError):
     """A compressed file cannot be decoded."""
 

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-import tempfile
+import re
+import secrets
+import socket
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dictco_lib.errors import DictcoError, foreign, quoted
+from dictco_lib.errors import DictcoError, DiskFull, OutputError, foreign, quoted
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks there
+    fcntl = None
 
 #: No report, log line or configuration is larger; what is read has its size checked first.
 MAX_JSON = 2**26
 _PACKAGE = Path(__file__).parent
 #: Where the data that ships lies: inside an installed package, or beside it in a clone.
 DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: Temporaries carry the process that writes them; it holds a lock on them while it lives.
+_TEMPORARY = re.compile(r"\.dictco-(\d+)-[0-9a-f]{16}\.tmp")
+_HELD: set[tuple[int, int]] = set()  # locks of this process, which the system would give twice
 
 
 def data_file(name: str) -> Path:
@@ -25,32 +39,192 @@ def data_file(name: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
+def special_kind(path: str | Path) -> str | None:
+    """What a path is if it is there and no regular file: a folder, a pipe, a device, a socket.
+
+    Raises:
+        OSError: if the system does not tell.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    kinds = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+    kinds |= {stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
+def check_writable(path: str | Path, what: str = "file") -> None:
+    """Find out before the work whether a file, or a folder of results, can be written.
+
+    Also removes what killed runs left in the folder it would lie in.
+
+    Args:
+        path: of the output; folders on the way to it need not exist.
+        what: ``"file"`` or ``"folder"``.
+
+    Raises:
+        OutputError: if it cannot.
+    """
+    path = check_name(path, what)
+    folder = path if what == "folder" else path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with _named(path):
+        if not folder.is_dir():
+            raise OutputError(f"{path} cannot be written: {folder} is a file; give another name")
+        remove_leftovers(folder)
+        with _temporary(folder, 0o600):
+            pass
+
+
+def check_name(path: str | Path, what: str = "file") -> Path:
+    """The quick part of :func:`check_writable`: could this be the name of a file or folder?
+
+    Returns:
+        The path that is meant: the target of a link.
+
+    Raises:
+        OutputError: if something else is there, or the name is too long.
+    """
+    _check_length(Path(path))
+    path = _target(path)
+    _check_length(path)
+    with _named(path):
+        kind = special_kind(path) or ("a file" if path.exists() else None)
+    if what == "folder" and kind not in (None, "a folder"):
+        raise OutputError(f"{path} is {kind}, expected a folder; give another name")
+    if what == "file":
+        _refuse_special(path, kind)
+    return path
+
+
+def _refuse_special(path: Path, kind: str | None) -> None:
+    if kind == "a folder":
+        raise OutputError(f"{path} is a folder, no regular file; give the name of a file in it")
+    if kind not in (None, "a file"):
+        raise OutputError(
+            f"{path} is {kind}, no regular file, so it cannot be replaced; give another name, or "
+            "- for standard output"
+        )
+
+
+def _check_length(path: Path) -> None:
+    most = 255
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        most = os.pathconf(path.anchor or ".", "PC_NAME_MAX")
+    size = len(os.fsencode(path.name))
+    if size > most:
+        raise OutputError(
+            f"the name {path.name} has {size} bytes, this system allows {most}; give a shorter one"
+        )
+
+
+def _target(path: str | Path) -> Path:
+    """The file that is meant: a link stays, its target changes."""
+    path = Path(path)
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise OutputError(f"{path} cannot be written: {error}; give another name") from None
+
+
+@contextmanager
+def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Call a full disk a full disk, and name the file that was asked for, not the temporary."""
+    try:
+        yield
+    except DictcoError:
+        raise
+    except Exception as error:
+        if is_full(error) or (temporary is not None and _is_full_at(temporary)):
+            raise DiskFull(
+                f"the disk is full: {path} cannot be written ({_reason(error)}); make room, or "
+                "give a place on another disk"
+            ) from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error).split("\n")[0][:200]
+
+
+def is_full(error: BaseException) -> bool:
+    """Is this the system's word for no space, no quota, or a file that may not grow?"""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _is_full_at(temporary: Path) -> bool:
+    """Does the disk refuse more bytes? Some libraries do not hand on why they failed."""
+    try:
+        with temporary.open("ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return is_full(error)
+    return False
+
+
+@contextmanager
+def _temporary(folder: Path, mode: int) -> Iterator[Path]:
+    """A new file that is locked while it is written, and gone afterwards."""
+    path = folder / f".dictco-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
+    try:
+        with contextlib.suppress(OSError):  # some network disks have no locks
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
 
+    A file that is replaced hands on its mode, and its owner where that is allowed.
+
     Raises:
-        OSError: if ``path`` is a folder, a device or the like. A link stays: its target changes.
+        OutputError: if ``path`` is a folder, a device or the like, or cannot be written;
+            DiskFull, if the disk is full. A link stays: its target changes.
     """
-    path = Path(path)
-    path = path.resolve() if path.is_symlink() else path
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no regular file, so it cannot be replaced; give another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    path = check_name(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.stat() if path.exists() else None
+        # The system takes the user's mask off; the name of a private file gets no public half.
+        made = _temporary(path.parent, 0o666 if old is None else 0o600)
+        temporary = made.__enter__()
     try:
-        yield temporary
-        # mkstemp makes private files; give the result the permissions any new file would get.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # the bytes first, then the name: power may fail in between
-        os.replace(temporary, path)
+        with _named(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())  # the bytes first, then the name: power may fail between
+        with _named(path):
+            if old is not None:
+                _hand_on(old, temporary)
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        made.__exit__(None, None, None)
+
+
+def _hand_on(old: os.stat_result, temporary: Path) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # only root gives files away
+        os.chown(temporary, old.st_uid, old.st_gid)
+    temporary.chmod(stat.S_IMODE(old.st_mode))
+
+
+def ignores_case(folder: Path) -> bool:
+    """Are names in upper and lower case the same file in a folder, which may not be there yet?"""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with _named(folder), _temporary(folder, 0o600) as path:
+        return path.with_name(path.name.upper()).exists()
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -98,3 +272,120 @@ def read_json(
     with foreign(f"{path} cannot be read", kind, advice), open(path, "rb") as file:
         data = file.read(MAX_JSON + 1)  # never all of a device or a log of years
     return parse_json(data, what or str(path), kind, advice)
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Add to the end of a file, in one piece.
+
+    Raises:
+        OutputError: if that is not possible; DiskFull, if the disk is full.
+    """
+    with _named(Path(path)):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            data = text.encode()
+            while data:
+                data = data[os.write(handle, data) :]
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporaries in a folder whose process was killed; never one that is in use.
+
+    A temporary is dead if it has our name for one, nobody holds its lock, and there is no process
+    of its number.
+    """
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and entry.is_file(follow_symlinks=False) and not _is_alive(int(found[1])):
+                _remove_unlocked(entry.path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _remove_unlocked(path: str) -> None:
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(handle)
+            if status.st_uid == os.geteuid():
+                os.unlink(path)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def owned_folder(folder: str | Path, what: str) -> Iterator[None]:
+    """Own a folder of results while the block runs, so that no second run writes into it.
+
+    The system frees the lock of a process that is killed.
+
+    Args:
+        folder: made if it is not there.
+        what: for the message: "training".
+
+    Raises:
+        OutputError: if another run owns it, or it cannot be written.
+    """
+    path = Path(folder) / ".lock"
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = None if fcntl is None else _lock(path, what)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            status = os.fstat(handle)
+            _HELD.discard((status.st_dev, status.st_ino))
+            path.unlink(missing_ok=True)  # while the lock is held: nobody else removes it
+            os.close(handle)
+
+
+def _lock(path: Path, what: str) -> int:
+    me = f"process {os.getpid()} on {socket.gethostname()}"
+    while True:
+        if _identity(path) in _HELD:  # opening and closing it would give up our own lock
+            raise _owned(path, what, me)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            # Not flock: worker processes would go on holding it after their parent was killed.
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            note = os.read(handle, 200).decode(errors="replace").strip()
+            os.close(handle)
+            raise _owned(path, what, note) from None
+        status = os.fstat(handle)
+        if _identity(path) == (status.st_dev, status.st_ino):
+            break
+        os.close(handle)  # its owner has just removed it
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, me.encode(), 0)
+    _HELD.add((status.st_dev, status.st_ino))
+    return handle
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(FileNotFoundError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _owned(path: Path, what: str, owner: str) -> OutputError:
+    return OutputError(
+        f"{path.parent} belongs to another {what} that is running ({owner or 'just started'}); "
+        "wait for its end, stop it, or give another folder"
+    )

@@ -3,6 +3,7 @@
 from dictco_lib.checkpoints.native import (
     export,
     fingerprint,
+    is_halved,
     load,
     load_checkpoint,
     save_checkpoint,
@@ -13,6 +14,7 @@ from dictco_lib.checkpoints.published import load_published, to_published
 __all__ = [
     "export",
     "fingerprint",
+    "is_halved",
     "load",
     "load_checkpoint",
     "load_published",

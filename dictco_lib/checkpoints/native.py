@@ -89,6 +89,17 @@ def save_checkpoint(
         save_file(state, temporary, metadata=metadata)
 
 
+def is_halved(path: str | Path) -> bool:
+    """Is a file what :func:`export` makes of a checkpoint: ours, with matrices of 16 bits?
+
+    Raises:
+        CheckpointError: if it is no checkpoint at all.
+    """
+    read_info(path)
+    with safe_open(path, "pt") as file:
+        return any(file.get_slice(key).get_dtype() == "F16" for key in file.keys())
+
+
 def _is_halved(value: Tensor) -> bool:
     """Matrices and kernels; vectors are small and some (gains, medians) deserve every digit."""
     return value.is_floating_point() and value.dim() > 1 and value.numel() > 4096

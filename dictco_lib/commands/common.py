@@ -1,21 +1,32 @@
-"""What the commands share: devices, models, jobs over files."""
+"""What the commands share: devices, models, lines for the user, work on many files."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
-from dictco_lib.errors import DictcoError, OptionError, printable
+from dictco_lib.errors import DictcoError, ImageError, OptionError, OutputError
+from dictco_lib.files import check_writable, is_full, special_kind
+from dictco_lib.progress import bar
+
+if TYPE_CHECKING:
+    from dictco_lib.commands.jobs import Job, Plan
+    from dictco_lib.progress import Lines
 
 DEFAULT_MODEL = "classroom"
 #: Names on the command line -> names of curves.
 METRICS = {"psnr": "PSNR", "ms-ssim": "MS-SSIM"}
 PLAIN_SUFFIX = ".bin"
+_MOST_NAMED = 5
 
 
 def find_device(name: str) -> str:
@@ -36,31 +47,40 @@ def load_model(args: argparse.Namespace):
     return load(args.model or DEFAULT_MODEL, find_device(args.device))
 
 
-def jobs_of(source: str, target: str, is_input: Callable[[Path], bool], suffix: str) -> list:
-    """Pairs of input and output paths: one file to a file, or a folder to a folder."""
-    source, target = Path(source), Path(target)
-    if not source.is_dir():
-        return [(source, target / (source.stem + suffix) if target.is_dir() else target)]
-    if target.is_file():
-        raise DictcoError(f"{source} is a folder, so {target} must be one too, but it is a file")
-    inputs = sorted(p for p in source.iterdir() if p.is_file() and is_input(p))
-    if not inputs:
-        raise DictcoError(f"nothing to do: no suitable files in {source}")
-    outputs = [target / (p.stem + suffix) for p in inputs]
-    if len(set(outputs)) < len(outputs):
-        twin = next(p for p in inputs if sum(q.stem == p.stem for q in inputs) > 1)
-        raise DictcoError(f"several files in {source} are called {twin.stem!r}; rename them")
-    return list(zip(inputs, outputs, strict=True))
-
-
-def explain(error: Exception, debug: bool) -> str:
+def explain(error: BaseException, debug: bool) -> str:
     """One line for the user; with --debug the traceback."""
     if debug:
         return "".join(traceback.format_exception(error)).rstrip()
-    line = printable(" ".join(str(error).split()))
+    line = shown(" ".join(str(error).split()))
+    if is_full(error) and not isinstance(error, DictcoError):
+        return f"the disk is full: {line}; make room, or give a place on another disk"
     if isinstance(error, (DictcoError, OSError)):
         return line
     return f"{type(error).__name__}: {line or 'no message'}; use --debug to see where"
+
+
+def shown(text: object) -> str:
+    """A name as it can be printed: what would act on a terminal is escaped."""
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
+        for c in str(text)
+    )
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line; that nobody reads any more is no reason to stop the work."""
+    try:
+        print(text, file=file or sys.stdout, flush=True)
+    except BrokenPipeError:
+        forget(sys.stdout if file is None else file)
+
+
+def forget(stream: TextIO) -> None:
+    """Let what is still written to a closed pipe go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def refuse(why: str, **options: object) -> None:
@@ -77,33 +97,139 @@ def refuse(why: str, **options: object) -> None:
         raise OptionError(f"{' and '.join(given)} would be ignored: {why}; leave out the option")
 
 
-def tell(path: Path, losses: Iterable[str]) -> None:
+def tell(name: object, losses: Iterable[str]) -> None:
     """Name what a file could not keep of a picture, one line each, on stderr."""
     for loss in losses:
-        tqdm.write(f"{path}: note: {loss}", file=sys.stderr)
+        tqdm.write(f"{shown(name)}: note: {shown(loss)}", file=sys.stderr)
 
 
-def each(jobs: list, work: Callable[[Path, Path], str], debug: bool) -> None:
-    """Do all jobs with a progress bar; report failures at the end instead of stopping."""
-    if len(jobs) == 1:
-        print(work(*jobs[0]))
+def each(made: Plan, work: Callable[[Job], str | None], debug: bool) -> None:
+    """Do all jobs of a plan; in a run of many, failures are told at the end and stop nothing.
+
+    Args:
+        made: the jobs.
+        work: does one and returns a line about it; None if it was done before.
+        debug: show tracebacks.
+
+    Raises:
+        DictcoError: if anything failed.
+    """
+    if not made.is_run:
+        job = made.jobs[0]
+        say(shown(work(job)), sys.stderr if job.target is None else None)
         return
-    failed = []
-    with tqdm(jobs, unit="file") as bar:
-        for source, target in bar:
+    failed, before = dict(made.failed), 0
+    for label, reason in failed.items():
+        say(f"{shown(label)}: {shown(reason)}", sys.stderr)
+    with bar(total=len(made.jobs), unit="file") as progress:
+        for job in made.jobs:
             try:
-                bar.write(work(source, target))
+                line = work(job)
+                before += line is None
+                if line is not None:
+                    _write(progress, shown(line))
             except Exception as error:
-                failed.append(source.name)
-                bar.write(f"{source}: {explain(error, debug)}", file=sys.stderr)
+                failed[job.label] = str(error)
+                _write(progress, f"{shown(job.source)}: {explain(error, debug)}", sys.stderr)
+            progress.update()
+    total = len(made.jobs) + len(made.failed)
+    _sum_up(made, total - len(failed) - before, before, len(failed))
     if failed:
-        raise DictcoError(f"{len(failed)} of {len(jobs)} files failed: {', '.join(failed[:5])}")
+        names = ", ".join(shown(label) for label in list(failed)[:5])
+        more = ", ..." if len(failed) > 5 else ""
+        raise DictcoError(f"{len(failed)} of {total} files failed: {names}{more}")
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes, or an error that says what is wrong with the path."""
-    if path.is_dir():
-        raise DictcoError(f"{path} is a folder, expected a .dco file")
+def _write(progress: tqdm | Lines, text: str, file: TextIO | None = None) -> None:
+    try:
+        progress.write(text, file=file or sys.stdout)
+    except BrokenPipeError:
+        forget(file or sys.stdout)
+
+
+def _sum_up(made: Plan, done: int, before: int, failed: int) -> None:
+    parts = [f"{done} done"]
+    if before:
+        parts.append(f"{before} done before (--force does them again)")
+    if failed:
+        parts.append(f"{failed} failed")
+    say(", ".join([*parts, *skipped_lines(made.skipped, made.others, made.kind)]))
+
+
+def skipped_lines(
+    skipped: Mapping[object, str], others: Sequence[object], kind: str = "pictures"
+) -> list[str]:
+    """What a search did not take, and why: each by name, files of other kinds together.
+
+    More than a handful get lines of their own on standard error.
+    """
+    parts = []
+    if skipped:
+        lines = [f"{shown(label)} {shown(reason)}" for label, reason in skipped.items()]
+        if len(lines) > _MOST_NAMED:
+            for line in lines:
+                say(f"skipped: {line}", sys.stderr)
+            lines = [*lines[:_MOST_NAMED], "..."]
+        parts.append(f"{len(skipped)} skipped: {'; '.join(lines)}")
+    if others:
+        names = ", ".join(shown(label) for label in others[:_MOST_NAMED])
+        more = ", ..." if len(others) > _MOST_NAMED else ""
+        parts.append(f"{len(others)} left alone, no {kind}: {names}{more}")
+    return parts
+
+
+def find_all(folder: str) -> list[Path]:
+    """The pictures of a folder, for commands that measure them; names what is skipped.
+
+    Raises:
+        ImageError: if the folder is missing or holds none.
+    """
+    from dictco_lib.images import find_pictures
+
+    path = Path(folder)
+    if not path.is_dir():
+        raise ImageError(f"{folder} is no folder; give a folder of pictures")
+    found = find_pictures(path)
+    skipped = {p.relative_to(path): reason for p, reason in found.skipped.items()}
+    lines = skipped_lines(skipped, [p.relative_to(path) for p in found.others])
+    if not found.taken:
+        raise ImageError("; ".join([f"no pictures in {folder}", *lines]))
+    for line in lines:
+        say(f"{shown(folder)}: {line}", sys.stderr)
+    return found.taken
+
+
+def may_replace(path: str, force: bool, is_ours: Callable[[Path], bool], what: str) -> None:
+    """Find out before the work whether a file can be written, and is ours to replace.
+
+    Args:
+        path: of the output.
+        force: replace what is there.
+        is_ours: does a file look like what the command makes?
+        what: that is, for the message.
+
+    Raises:
+        OutputError: if it cannot be written, or holds something else.
+    """
+    check_writable(path)
+    if force or not os.path.exists(path):
+        return
+    try:
+        ours = is_ours(Path(path))
+    except Exception:  # foreign files make readers raise nearly anything
+        ours = False
+    if not ours:
+        raise OutputError(
+            f"{path} exists and is not {what}; give another name, or replace it with --force"
+        )
+
+
+def read_bytes(path: Path | None) -> bytes:
+    """A file's bytes (None: standard input), or an error that says what is wrong with the path."""
+    if path is None:
+        return sys.stdin.buffer.read()
+    if kind := special_kind(path):
+        raise DictcoError(f"{path} is {kind}, expected a .dco file; - reads standard input")
     if not path.exists():
         raise DictcoError(f"{path} does not exist")
     return path.read_bytes()
@@ -117,3 +243,16 @@ def refuse_failed(failed: dict[str, str], total: int) -> None:
         text = f"{len(failed)} of {total} pictures failed and are left out: "
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise DictcoError(text + ", ".join(list(failed)[:5]) + more)
+
+
+def write_standard(data: bytes) -> None:
+    """Bytes to standard output."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def check_standard() -> None:
+    """Refuse to fill a terminal with bytes."""
+    if sys.stdout.isatty():
+        raise OptionError("standard output is a terminal; send it into a file or a pipe")

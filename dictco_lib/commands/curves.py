@@ -9,10 +9,9 @@ from collections import Counter
 from pathlib import Path
 from statistics import mean
 
-from tqdm import tqdm
-
-from dictco_lib.commands.common import METRICS, refuse, refuse_failed
+from dictco_lib.commands.common import METRICS, find_all, may_replace, refuse, refuse_failed
 from dictco_lib.errors import DictcoError, OptionError
+from dictco_lib.progress import bar
 
 
 def _warn(text: str) -> None:
@@ -30,7 +29,7 @@ def anchors(args: argparse.Namespace) -> None:
     from dictco_lib.evaluation import classical, rd
     from dictco_lib.evaluation.anchors import anchors as measure
 
-    paths = rd.pictures_in(args.folder)
+    paths = find_all(args.folder)
     keys = []
     for key in classical.select(args.codecs or list(classical.CODECS)):
         if problem := classical.CODECS[key].problem():
@@ -39,15 +38,17 @@ def anchors(args: argparse.Namespace) -> None:
             keys.append(key)
     if not keys:
         raise DictcoError("none of these codecs runs here")
-    with tqdm(total=len(keys) * len(paths), unit="picture") as bar:
+    for key in keys if args.out else []:
+        may_replace(str(Path(args.out) / f"{key}.json"), args.force, rd.is_report, "a report")
+    with bar(total=len(keys) * len(paths), unit="picture") as shown:
         written, failed = [], {}
         options = {"folder": args.folder}
-        for key, report in measure(keys, paths, args.workers, bar.update, **options):
+        for key, report in measure(keys, paths, args.workers, shown.update, **options):
             for name, reason in report["failed"].items():
                 failed.setdefault(name, []).append(reason)
             if "results" not in report:
                 continue
-            bar.write(_table(key, report))
+            shown.write(_table(key, report))
             if args.out:
                 rd.save_report(report, Path(args.out) / f"{key}.json")
                 written.append(f"{key}.json")
@@ -132,6 +133,7 @@ def plot(args: argparse.Namespace) -> None:
     plots.use_style()
     if Path(args.output).suffix.lower() != ".png":
         raise OptionError(f"{args.output}: figures are PNG; give the name the suffix .png")
+    may_replace(args.output, args.force, plots.is_figure, "a figure of ours")
     logs = [spec for spec in args.files if spec.endswith(".jsonl")]
     if logs:
         if logs != args.files:

@@ -6,9 +6,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dictco_lib.errors import DatasetError
+from dictco_lib.files import check_writable
+from dictco_lib.progress import bar
 
 
 def data(args: argparse.Namespace) -> None:
@@ -24,8 +24,9 @@ def data(args: argparse.Namespace) -> None:
     public = datasets.find_set(args.set)
     folder = Path(args.to or Path("build", "data", public.name))
     if not args.check:
-        with tqdm(total=public.bytes, unit="B", unit_scale=True, desc=public.name) as bar:
-            datasets.fetch(public, folder, bar.update)
+        check_writable(folder, "folder")
+        with bar(total=public.bytes, unit="B", unit_scale=True) as shown:
+            datasets.fetch(public, folder, shown.update)
     states = datasets.check(public, folder)
     counts = Counter(states.values())
     print(f"{folder}: {counts['right']} of {len(states)} files are there and right")

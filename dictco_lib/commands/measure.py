@@ -7,10 +7,17 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from dictco_lib.commands.common import DEFAULT_MODEL, find_device, load_model, refuse, refuse_failed
+from dictco_lib.commands.common import (
+    DEFAULT_MODEL,
+    find_all,
+    find_device,
+    load_model,
+    may_replace,
+    refuse,
+    refuse_failed,
+)
 from dictco_lib.errors import OptionError
+from dictco_lib.progress import bar
 
 if TYPE_CHECKING:
     from dictco_lib.evaluation.sharding import Team
@@ -32,18 +39,18 @@ def evaluate(args: argparse.Namespace) -> None:
         raise OptionError(
             "--gates is for estimates: such files would decode nowhere else; add --mode estimated"
         )
-    if args.out and Path(args.out).is_dir():
-        raise OptionError(f"--out {args.out} is a folder; give the name of a file in it")
-    paths = rd.pictures_in(args.folder)
+    if args.out:
+        may_replace(args.out, args.force, rd.is_report, "a report")
+    paths = find_all(args.folder)
     with join_team(find_device(args.device)) as team:
         model = load(args.model or DEFAULT_MODEL, team.device)
         qualities = _qualities(model, args.quality)
         size = args.batch_size if args.batch_size is not None else _batch_size(args.mode, team)
-        with tqdm(unit="file", disable=not team.is_main) as bar:
+        with bar(unit="file", is_shown=team.is_main) as shown:
 
             def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+                shown.total = total
+                shown.update(done - shown.n)
 
             options = {"mode": args.mode, "batch_size": size, "folder": args.folder, "team": team}
             with _overruled(model, args.gates):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dictco_lib.commands.common import find_device
+from dictco_lib.commands.common import find_device, may_replace
 
 
 def train(args: argparse.Namespace) -> None:
@@ -37,6 +37,7 @@ def export(args: argparse.Namespace) -> None:
     """Halve a checkpoint for shipping."""
     from dictco_lib import checkpoints
 
+    may_replace(args.output, args.force, checkpoints.is_halved, "a halved checkpoint")
     checkpoints.export(args.input, args.output)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
 

@@ -19,7 +19,7 @@ from dictco_lib.evaluation.measure import MODES, batches, measure, reset_peak_me
 from dictco_lib.evaluation.report import finish, picture_names
 from dictco_lib.evaluation.sharding import ALONE, Team
 from dictco_lib.files import write_atomic
-from dictco_lib.images import SUFFIXES
+from dictco_lib.images import find_pictures
 from dictco_lib.models import DictionaryCodec
 
 #: The qualities of the six lambda anchors.
@@ -27,7 +27,7 @@ DEFAULT_QUALITIES = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
-    """The picture files of a folder, sorted.
+    """The pictures of a folder and its sub-folders, sorted: all that `compress` would take.
 
     Raises:
         ImageError: if the folder is missing or holds none.
@@ -35,11 +35,9 @@ def pictures_in(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ImageError(f"{folder} is no folder; give a folder of pictures")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = find_pictures(folder).taken
     if not found:
-        raise ImageError(
-            f"no pictures in {folder}; known suffixes are {', '.join(sorted(SUFFIXES))}"
-        )
+        raise ImageError(f"no pictures in {folder}; give a folder of PNG files or the like")
     return found
 
 
@@ -159,6 +157,11 @@ def _setup(model: DictionaryCodec) -> dict:
         "versions": {"python": platform.python_version(), "dictco_lib": __version__}
         | {name: version(name) for name in packages},
     }
+
+
+def is_report(path: str | Path) -> bool:
+    """Does a file hold what :func:`save_report` writes? Another one is not ours to replace."""
+    return {"name", "results", "per_image"} <= json.loads(Path(path).read_bytes()).keys()
 
 
 def save_report(report: dict, path: str | Path) -> None:

@@ -42,6 +42,7 @@ from torch import Tensor
 from dictco_lib.errors import DictcoError, ImageError, LossWarning
 from dictco_lib.images.arrays import from_array, from_tensor, is_grey
 from dictco_lib.images.facts import Facts
+from dictco_lib.images.formats import readable_formats, why_unread
 from dictco_lib.images.icc import colour_space
 from dictco_lib.images.meaning import Meaning, from_exif, from_png
 from dictco_lib.images.metadata import (
@@ -92,7 +93,12 @@ def demo_photos() -> dict[str, Path]:
 def picture_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height of an upright picture, from its header alone; None if it has none."""
     try:
-        with _open_file(Path(path)) as file, quiet_pillow(), Image.open(file) as image:
+        formats = readable_formats(path)
+        with (
+            _open_file(Path(path)) as file,
+            quiet_pillow(),
+            Image.open(file, "r", formats) as image,
+        ):
             size = image.size
             # Pillow gives the size of a TIFF as it is upright.
             turned = image.format != "TIFF" and orientation_of(image) in SIDEWAYS
@@ -170,7 +176,12 @@ def _open_file(path: Path) -> BinaryIO:
         raise ImageError(f"{path} is a folder, expected a picture")
     if not stat.S_ISREG(mode):  # a pipe would wait for ever
         raise ImageError(f"{path} is a pipe or a device, expected the file of a picture")
-    return path.open("rb")
+    file = path.open("rb")
+    if reason := why_unread(path, file.read(64)):
+        file.close()
+        raise ImageError(f"{path} {reason}")
+    file.seek(0)
+    return file
 
 
 def _read_all(file: object) -> bytes:
@@ -187,7 +198,7 @@ def _read_all(file: object) -> bytes:
 
 def _from_stream(file: BinaryIO, name: str) -> Picture:
     def read() -> Picture:
-        with quiet_pillow(), Image.open(file) as image:
+        with quiet_pillow(), Image.open(file, formats=readable_formats(name)) as image:
             return _from_pil(image, name)
 
     return _guarded(read, name)

@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from dictco_lib.errors import ImageError
 from dictco_lib.files import atomic_path
+from dictco_lib.images.formats import readable_formats
 from dictco_lib.images.icc import colour_space, looks_like_srgb
 from dictco_lib.images.metadata import XMP, without_xmp
 from dictco_lib.images.quiet import quiet_pillow
@@ -38,6 +39,7 @@ def output_format(path: str | Path) -> str:
         ImageError: if Pillow cannot write it.
     """
     suffix = Path(path).suffix.lower()
+    readable_formats()  # also finds the plugins, which write what they read
     name = Image.registered_extensions().get(suffix)
     if name not in Image.SAVE:
         raise ImageError(f"pictures cannot be written with the suffix {suffix!r}; use .png")
@@ -54,22 +56,27 @@ def write_image(image: Image.Image, path: str | Path) -> tuple[str, ...]:
         ImageError: if the format cannot be written, or would lose alpha, 16 bits, the size, the
             colours (of formats with a palette) or a colour profile that matters.
     """
+    with atomic_path(path) as temporary, temporary.open("w+b") as file:
+        return save_image(image, file, path)
+
+
+def save_image(image: Image.Image, file: BinaryIO, path: str | Path) -> tuple[str, ...]:
+    """:func:`write_image` into an open file, which can be read too; ``path`` is its name."""
     path = Path(path)
     name = output_format(path)
     if problem := _missing_place(image, name):
         raise ImageError(f"{path.suffix} files cannot keep the picture's {problem}")
-    with atomic_path(path) as temporary, temporary.open("w+b") as file:
-        try:
-            image.save(file, format=name, **_options(image, name))
-        except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
-            if getattr(error, "errno", None):  # the disk's fault, not the picture's
-                raise
-            raise ImageError(
-                f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
-            ) from error
-        problem, lost = _compare(image, file, name)
-        if problem:
-            raise ImageError(f"{path.suffix} files cannot keep the picture's {problem}")
+    try:
+        image.save(file, format=name, **_options(image, name))
+    except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
+        if getattr(error, "errno", None):  # the disk's fault, not the picture's
+            raise
+        raise ImageError(
+            f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
+        ) from error
+    problem, lost = _compare(image, file, name)
+    if problem:
+        raise ImageError(f"{path.suffix} files cannot keep the picture's {problem}")
     return tuple(f"{path.suffix} files cannot keep the picture's {what}" for what in lost)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter
+from PIL import Image
 
 from dictco_lib.plots.alt import add_alt_text
 
@@ -76,6 +78,12 @@ _OTHER_STYLES = [
     for marker in ("<", ">")
     for color in (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
 ]
+
+
+def is_figure(path: str | Path) -> bool:
+    """Did matplotlib draw this PNG? Any other picture is not ours to replace."""
+    with Image.open(path, formats=["PNG"]) as image:
+        return image.info.get("Software", "").startswith("Matplotlib")
 
 
 def use_style() -> None:

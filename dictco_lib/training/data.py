@@ -17,7 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dictco_lib.errors import RecipeError, foreign, quoted
-from dictco_lib.images import SUFFIXES, demo_photos
+from dictco_lib.files import special_kind
+from dictco_lib.images import demo_photos, find_pictures, readable_formats
+from dictco_lib.images.formats import is_picture, why_unread
+from dictco_lib.images.search import is_hidden
 
 log = logging.getLogger(__name__)
 #: Bytes that nearly always hold the size of a picture.
@@ -80,7 +83,7 @@ class Photos:
         with open(item.path, "rb") as file:
             file.seek(item.offset)
             data = file.read(item.size)
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=readable_formats(item.name))
         if image.mode.startswith("I"):
             raise ValueError("16-bit grey, which would lose its shades; convert it to 8 bits")
         return np.asarray(image.convert("RGB"))
@@ -127,8 +130,10 @@ def _index(source: Path) -> list[_Item]:
     if str(source) == DEMO:
         return [_Item(str(path), 0, -1, path.name) for path in demo_photos().values()]
     if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-        return [_Item(str(p), 0, -1, str(p)) for p in files]
+        found = find_pictures(source)
+        for path, reason in found.skipped.items():
+            log.warning("skipped %s: it %s", path, reason)
+        return [_Item(str(p), 0, -1, str(p)) for p in found.taken]
     if not source.exists():
         raise RecipeError(f"training data {source} does not exist; correct `data` in the recipe")
     return _members(source)
@@ -138,15 +143,27 @@ def _members(source: Path) -> list[_Item]:
     """The pictures in a tar shard, which are read where they lie: it must not be compressed."""
     advice = "make it again with tar cf, without compression"
     with foreign(f"training data {source} cannot be read", RecipeError, advice):
-        if not tarfile.is_tarfile(source):
+        if special_kind(source) or not tarfile.is_tarfile(source):  # a pipe would wait for ever
             raise RecipeError(f"training data {source} is neither a folder nor a tar file")
         size = source.stat().st_size
         with tarfile.open(source, "r:") as tar:
-            members = [m for m in tar if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES]
+            members = [m for m in tar if m.isfile() and not is_hidden(m.name)]
+            members = [m for m in members if m.issparse() or _is_taken(tar, m)]
     for m in members:
         if m.issparse() or m.offset_data + m.size > size:
             raise RecipeError(f"{quoted(m.name)} in {source} is not whole; {advice}")
     return [_Item(str(source), m.offset_data, m.size, f"{source}/{m.name}") for m in members]
+
+
+def _is_taken(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """Is a member of a tar file what a folder search would take?"""
+    stream = tar.extractfile(member)
+    reason = why_unread(member.name, stream.read(64))
+    if reason:
+        log.warning("skipped %s/%s: it %s", tar.name, member.name, reason)
+        return False
+    stream.seek(0)
+    return is_picture(stream, member.name)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -12,11 +13,11 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.errors import RecipeError
-from dictco_lib.files import atomic_path
+from dictco_lib.files import append_text, atomic_path, check_writable, owned_folder
+from dictco_lib.progress import bar as progress_bar
 from dictco_lib.training.data import Photos, to_tensor
 from dictco_lib.training.log import parse_entry
 from dictco_lib.training.recipe import Recipe
@@ -51,18 +52,28 @@ def train(
     Raises:
         RecipeError: if the recipe does not fit its data, an earlier part or this machine, or the
             loss is not finite.
+        OutputError: if ``out`` cannot be written, or another run is writing there.
     """
+    check_writable(recipe.out, "folder")
     trainer = Trainer(recipe, device)
-    is_resumed = trainer.resume()
     is_main = trainer.accelerator.is_main_process
-    trainer.out.mkdir(parents=True, exist_ok=True)
+    owned = owned_folder(trainer.out, "training") if is_main else contextlib.nullcontext()
+    with owned:
+        return _run(trainer, progress, listener)
+
+
+def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer:
+    recipe, is_main = trainer.recipe, trainer.accelerator.is_main_process
+    is_resumed = trainer.resume()
     crops = validation_crops(recipe.validation)
     if recipe.distortion == "ms-ssim" and any(min(c.shape[2:]) <= MS_SSIM_MIN_SIDE for c in crops):
         raise RecipeError(
             f"MS-SSIM needs validation pictures with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
         )
     journal = Journal(trainer, is_resumed, listener) if is_main else None
-    bar = tqdm(total=trainer.end, initial=trainer.step, disable=not (progress and is_main))
+    bar = progress_bar(
+        total=trainer.end, initial=trainer.step, unit="step", is_shown=progress and is_main
+    )
     if journal and listener:
         listener(trainer, {"kind": "start", "step": trainer.step})
     damage: dict[str, str] = {}
@@ -157,8 +168,7 @@ class Journal:
         """Add an entry."""
         t = self.trainer
         entry = {"kind": kind, "step": t.step, "seconds": round(t.seconds, 1), **values}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_text(self.path, json.dumps(entry) + "\n")
         for key, value in values.items():
             self.writer.add_scalar(f"{kind}/{key}", value, t.step)
         if self.listener:
