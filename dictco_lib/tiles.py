@@ -91,6 +91,21 @@ def analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
     return y[:, :, inner[0], inner[1]].contiguous(memory_format=torch.channels_last)
 
 
+def joined(boxes: list[Box]) -> list[Box]:
+    """The same places in boxes of about ``TILE``: many small ones would see mostly surroundings.
+
+    The halo of a tile of 4 has 25 times its area: a small file could ask for hours.
+    """
+    blocks: dict[tuple[int, int], Box] = {}
+    for box in boxes:
+        key = (box[0] // TILE, box[1] // TILE)
+        top, left, bottom, right = blocks.get(key, box)
+        blocks[key] = (
+            min(top, box[0]), min(left, box[1]), max(bottom, box[2]), max(right, box[3])
+        )  # fmt: skip
+    return sorted(blocks.values())
+
+
 def synthesise_tiles(
     model: DictionaryCodec,
     parts: Iterable[tuple[Box, Tensor]],
@@ -160,7 +175,7 @@ def synthesise(
     """
     window = window or (0, 0, *size[::-1])
     samples = blank((window[3] - window[1], window[2] - window[0]), *kind)
-    for box, x in synthesise_tiles(model, parts, boxes, latent_shape(size)):
+    for box, x in synthesise_tiles(model, parts, joined(boxes), latent_shape(size)):
         tile = _in_pixels(box)
         top, left, bottom, right = _overlap(tile, window)
         part = x[:, top - tile[0] : bottom - tile[0], left - tile[1] : right - tile[1]]

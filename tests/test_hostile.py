@@ -49,6 +49,7 @@ from dictco_lib.errors import (
 )
 from dictco_lib.evaluation.curves import load_curve, load_per_image
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.tiles import joined, tile_boxes
 from dictco_lib.training.data import Photos
 from dictco_lib.training.log import read_log
 from dictco_lib.training.recipe import load_recipe
@@ -550,3 +551,15 @@ def test_the_fuzzer_would_find_what_is_wrong(tmp_path):
         [b""], lambda _: (_ for _ in ()).throw(BadHeader("weights_only=False")), None
     )
     assert fuzz.try_input(advice, b"").startswith("!advice")
+
+
+def test_small_tiles_are_synthesised_together():
+    for side in (4, 20, 48, 64, 100):
+        boxes = tile_boxes((200, 132), side)
+        big = joined(boxes)
+        seen = np.zeros((200, 132), int)
+        for top, left, bottom, right in big:
+            seen[top:bottom, left:right] += 1
+        assert (seen == 1).all()
+        assert len(big) <= 12 and big == sorted(big)
+    assert joined(tile_boxes((200, 132), 64)) == tile_boxes((200, 132), 64)
