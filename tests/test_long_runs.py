@@ -111,6 +111,8 @@ def test_a_branch_may_change_all_but_the_model(recipe, tmp_path):
     assert done.step == 5
     with pytest.raises(RecipeError, match="shape"):
         train(replace(other, out=str(tmp_path / "c"), shape={"entries": 8}), "cpu", progress=False)
+    with pytest.raises(RecipeError, match="begins at step 4 .* would end at 4"):
+        train(replace(other, out=str(tmp_path / "e"), steps=4), "cpu", progress=False)
     gone = replace(other, out=str(tmp_path / "d"), branch=str(tmp_path / "none.pt"))
     with pytest.raises(RecipeError, match="correct `branch`"):
         train(gone, "cpu", progress=False)
@@ -161,6 +163,7 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(recipe, monkeypatch)
     monkeypatch.setattr(trainer_module, "transform_seconds", lambda model, x: dict(times))
     auto = replace(recipe, precision="auto")
     assert train(auto, "cpu", progress=False).model.transform_dtype == torch.bfloat16
+    assert [row["bf16"] for row in rows(auto)] == [1] * 4
     times.update(float32=0.9)  # noise
     assert train(replace(auto, steps=5), "cpu", progress=False).precision == "bf16"
     times.update(float32=0.01)  # another processor

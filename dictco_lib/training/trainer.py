@@ -326,6 +326,11 @@ class Trainer:
         if is_resumed:
             self._load(self.state_path)
         elif self.recipe.branch:
+            if not Path(self.recipe.branch).is_file():
+                raise RecipeError(
+                    f"branch = {self.recipe.branch} is no file; correct `branch`: it takes the "
+                    "state.pt of another run"
+                )
             self._load(Path(self.recipe.branch), is_branch=True)
         return is_resumed
 
@@ -343,6 +348,11 @@ class Trainer:
             self.step, self.seconds = state["step"], state["seconds"]
             self._set_precision(kept=state.get("precision"))
             self.begun = self.step if is_branch else state.get("begun", 0)
+            if is_branch and self.end <= self.step:
+                raise RecipeError(
+                    f"the branch begins at step {self.step} of {path} and would end at {self.end}; "
+                    "set decay_steps, or steps to more"
+                )
             if not is_branch:
                 self.window = state["window"]
                 self.clock.seconds.update(state.get("clock", {}))
