@@ -265,11 +265,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(
         "bench", commands.bench, "time the parts of a codec, or of its training, on this machine",
-        "", "--size 768 512", "load", "--recipe data/nano.toml",
+        "", "--size 768 512", "load", "memory", "--recipe data/nano.toml",
     )  # fmt: skip
     sub.add_argument(
-        "what", nargs="?", choices=("parts", "load"), default="parts",
-        help="parts: each part alone (default); load: a photo, beside busy programs",
+        "what", nargs="?", choices=("parts", "load", "memory"), default="parts",
+        help="parts: each part alone (default); load: a photo, beside busy programs; memory: "
+        "commands on pictures of up to 100 megapixels (minutes)",
     )  # fmt: skip
     sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
     sub.add_argument("--repeats", type=int, default=5)

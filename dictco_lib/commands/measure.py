@@ -121,6 +121,9 @@ def bench(args: argparse.Namespace) -> None:
     if args.what == "load":
         refuse("bench load codes a photo", recipe=args.recipe)
         return _bench_load(args)
+    if args.what == "memory":
+        refuse("bench memory chooses its pictures", recipe=args.recipe, size=args.size)
+        return _bench_memory(args)
     if args.recipe:
         refuse("a recipe says what is trained", model=args.model, size=args.size)
         return _bench_training(args)
@@ -144,6 +147,18 @@ def _bench_load(args: argparse.Namespace) -> None:
             flush=True,
         )
     print(f"medians of {args.repeats}; other work on this machine counts as busy programs too")
+
+
+def _bench_memory(args: argparse.Namespace) -> None:
+    from dictco_lib.evaluation.memory import measure_memory
+
+    options = ("--device", find_device(args.device), "--model", args.model or DEFAULT_MODEL)
+    print(f"{'command':12} {'megapixels':>10} {'peak MB':>9} {'CPU s':>8} {'CPU s / MP':>11}")
+    for cost in measure_memory(options=options):
+        print(
+            f"{cost.command:12} {cost.megapixels:10g} {cost.peak_mb:9.0f} {cost.seconds:8.1f} "
+            f"{cost.seconds / cost.megapixels:11.2f}"
+        )
 
 
 def _bench_training(args: argparse.Namespace) -> None:
