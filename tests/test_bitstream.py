@@ -12,11 +12,8 @@ from dictco_lib.bitstream import (
     Chunk,
     ChunkType,
     Container,
-    PlainFile,
     pack,
-    pack_plain,
     unpack,
-    unpack_plain,
 )
 from dictco_lib.errors import (
     BadChecksum,
@@ -26,6 +23,7 @@ from dictco_lib.errors import (
     BitstreamError,
     Truncated,
 )
+from dictco_lib.plain import PlainFile, pack_plain, unpack_plain
 
 
 def container(**changes) -> Container:
