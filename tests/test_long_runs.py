@@ -161,6 +161,7 @@ def test_auto_takes_the_faster_precision_and_a_run_keeps_it(recipe, monkeypatch)
     monkeypatch.setattr(trainer_module, "transform_seconds", lambda model, x: dict(times))
     auto = replace(recipe, precision="auto")
     assert train(auto, "cpu", progress=False).model.transform_dtype == torch.bfloat16
+    assert [row["bf16"] for row in rows(auto)] == [1] * 4
     times.update(float32=0.9)  # noise
     assert train(replace(auto, steps=5), "cpu", progress=False).precision == "bf16"
     times.update(float32=0.01)  # another processor

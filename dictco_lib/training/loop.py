@@ -123,6 +123,8 @@ def _means(trainer: Trainer, damaged: int) -> dict[str, float]:
     means["images_per_s"] = images / total
     for part in ("data", "forward", "backward"):
         means[f"time/{part}"] = seconds.get(part, 0.0) / total
+    if trainer.recipe.precision == "auto":
+        means["bf16"] = float(trainer.precision == "bf16")  # what was chosen
     return means | {"damaged": damaged, "processes": trainer.share.processes}
 
 
