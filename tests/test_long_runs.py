@@ -111,6 +111,8 @@ def test_a_branch_may_change_all_but_the_model(recipe, tmp_path):
     assert done.step == 5
     with pytest.raises(RecipeError, match="shape"):
         train(replace(other, out=str(tmp_path / "c"), shape={"entries": 8}), "cpu", progress=False)
+    with pytest.raises(RecipeError, match="begins at step 4 .* would end at 4"):
+        train(replace(other, out=str(tmp_path / "e"), steps=4), "cpu", progress=False)
     gone = replace(other, out=str(tmp_path / "d"), branch=str(tmp_path / "none.pt"))
     with pytest.raises(RecipeError, match="correct `branch`"):
         train(gone, "cpu", progress=False)

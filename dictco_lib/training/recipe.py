@@ -202,7 +202,8 @@ class Recipe:
         Raises:
             RecipeError: naming all fields that differ and may not.
         """
-        self._check_same([f.name for f in fields(self) if f.name not in FREE], old, where)
+        names = [f.name for f in fields(self) if f.name not in FREE]
+        self._check_same(names, old, where, "set them back, or choose another `out` for a new run")
 
     def check_branches(self, old: dict, where: Path) -> None:
         """Raise unless a run by the recipe ``old`` may go on by this one as a new run.
@@ -212,9 +213,9 @@ class Recipe:
         Raises:
             RecipeError: naming all fields that differ and may not.
         """
-        self._check_same(["model", "shape"], old, where)
+        self._check_same(["model", "shape"], old, where, "a branch keeps its model: set them back")
 
-    def _check_same(self, names: list[str], old: dict, where: Path) -> None:
+    def _check_same(self, names: list[str], old: dict, where: Path, advice: str) -> None:
         mine, default = self.to_dict(), {f.name: f.default for f in fields(Recipe)}
         differing = [
             f"{k} (was {quoted(old.get(k, default[k]))}, is {quoted(mine[k])})"
@@ -223,8 +224,7 @@ class Recipe:
         ]
         if differing:
             raise RecipeError(
-                f"{where} holds a run with other settings: {', '.join(differing)}; "
-                "set them back, or choose another `out` for a new run"
+                f"{where} holds a run with other settings: {', '.join(differing)}; {advice}"
             )
 
 

@@ -343,6 +343,11 @@ class Trainer:
             self.step, self.seconds = state["step"], state["seconds"]
             self._set_precision(kept=state.get("precision"))
             self.begun = self.step if is_branch else state.get("begun", 0)
+            if is_branch and self.end <= self.step:
+                raise RecipeError(
+                    f"the branch begins at step {self.step} of {path} and would end at {self.end}; "
+                    "set decay_steps, or steps to more"
+                )
             if not is_branch:
                 self.window = state["window"]
                 self.clock.seconds.update(state.get("clock", {}))
