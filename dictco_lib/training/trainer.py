@@ -326,6 +326,11 @@ class Trainer:
         if is_resumed:
             self._load(self.state_path)
         elif self.recipe.branch:
+            if not Path(self.recipe.branch).is_file():
+                raise RecipeError(
+                    f"branch = {self.recipe.branch} is no file; correct `branch`: it takes the "
+                    "state.pt of another run"
+                )
             self._load(Path(self.recipe.branch), is_branch=True)
         return is_resumed
 
