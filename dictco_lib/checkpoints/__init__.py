@@ -9,7 +9,7 @@ from dictco_lib.checkpoints.native import (
     save_checkpoint,
     shipped_models,
 )
-from dictco_lib.checkpoints.published import load_published, to_published
+from dictco_lib.checkpoints.published import load_published, to_compressai, to_published
 
 __all__ = [
     "export",
@@ -20,5 +20,6 @@ __all__ = [
     "load_published",
     "save_checkpoint",
     "shipped_models",
+    "to_compressai",
     "to_published",
 ]

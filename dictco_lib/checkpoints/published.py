@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dictco_lib.checkpoints.census import check_shares, read_pickle
+from dictco_lib.checkpoints.compressai import container_of, from_container, to_container
 from dictco_lib.checkpoints.fit import (
     CONSTANT_LEAVES,
     TABLE_LEAVES,
@@ -37,7 +38,8 @@ _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 def load_published(source: str | Path | Mapping) -> Codec:
     """Load a model from the authors' checkpoint of any member of the family.
 
-    Family and sizes are read from the tensors. Buffers that hold constants may be missing, and
+    Family and sizes are read from the tensors; CompressAI's containerised layout of the same
+    members is recognised too. Buffers that hold constants may be missing, and
     so may tables that CompressAI has not filled yet.
 
     Args:
@@ -56,6 +58,8 @@ def load_published(source: str | Path | Mapping) -> Codec:
     state = _normalised(_read(Path(source)) if is_file else source)
     if is_file:
         check_shares(state, str(source), CheckpointError)
+    if name := container_of(state):
+        state = from_container(state, name)
     layout = _layout(state)
     model = _empty_model_of(state, layout)
     tables = _fill(model, state, layout)
@@ -254,3 +258,18 @@ def to_published(model: Codec) -> dict[str, Tensor]:
         result[published] = value
     result |= {alias: value for key, value in result.items() if (alias := layout.alias(key))}
     return result | layout.constants(result)
+
+
+def to_compressai(model: Codec) -> dict[str, Tensor]:
+    """State dict of a fixed-rate model in the layout of CompressAI's ports.
+
+    Note:
+        CompressAI's TCM and SAAF compute something else with the same weights: the support
+        before its transform goes to the LRP, and the global tokens' logits are scaled.
+
+    Raises:
+        CheckpointError: as for :func:`to_published`, or if CompressAI has no such model.
+    """
+    published = to_published(model)
+    name = _layout(published).name
+    return to_container(published, "tcm_auxt" if getattr(model.config, "auxt", False) else name)

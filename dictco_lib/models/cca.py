@@ -7,6 +7,7 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -202,6 +203,14 @@ def _config(s: Sizes) -> Config:
     )
 
 
+def _auxiliary_gaussian(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The auxiliary context has a Gaussian of its own there, with the same buffers."""
+    if "aux_entropymodel.mean_cc_transforms.0.0.weight" not in theirs:
+        return {}
+    own = {k: v for k, v in theirs.items() if k.startswith("gaussian_conditional.")}
+    return {f"aux_entropymodel.{key}": value for key, value in own.items()}
+
+
 _AUXILIARY = r"^training_only\.slices\.(\d+)\."
 LAYOUTS = (
     Layout(
@@ -224,5 +233,6 @@ LAYOUTS = (
             (r"\.conv_(in|out)\.", r".\1_conv."),
         ),
         config=_config,
+        constants=_auxiliary_gaussian,
     ),
 )
