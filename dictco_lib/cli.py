@@ -300,6 +300,16 @@ def _parser() -> argparse.ArgumentParser:
     with_recipe(sub)
 
     sub = command(
+        "convert", commands.convert, "write a checkpoint in another layout, either way",
+        "authors.pth dcae.safetensors --to dco", "dcae.safetensors there.pth --to compressai",
+    )  # fmt: skip
+    sub.add_argument("input", metavar="IN", help="ours, an authors' or a CompressAI checkpoint")
+    sub.add_argument("output", metavar="OUT", help=".safetensors for dco, else .pth")
+    sub.add_argument("--to", choices=("published", "compressai", "dco"), required=True)
+    sub.add_argument("--report", action="store_true", help="list every tensor's way")
+    with_force(sub)
+
+    sub = command(
         "export", commands.export, "halve a trained checkpoint for shipping",
         "build/classroom/last.safetensors data/classroom.safetensors",
     )  # fmt: skip

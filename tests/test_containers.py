@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib.checkpoints import load_published, to_compressai, to_published
+from dictco_lib.checkpoints import (
+    load_checkpoint,
+    load_published,
+    save_checkpoint,
+    to_compressai,
+    to_published,
+)
+from dictco_lib.cli import main
 from dictco_lib.errors import CheckpointError
 from dictco_lib.layers.meta import on_meta
 from dictco_lib.models import Codec, preset
@@ -105,3 +112,18 @@ def test_a_mixture_has_no_port():
     model = fixed("nano", batch_norm=True, blocks=(1, 1, 1))
     with pytest.raises(CheckpointError, match="CompressAI has no dictco"):
         to_compressai(model)
+
+
+def test_the_command_converts_either_way_and_reports(tmp_path, capsys):
+    model = fixed("nano_wacnn")
+    model.update()
+    ours, theirs, again = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.safetensors"))
+    save_checkpoint(model, ours)
+    assert main(["convert", str(ours), str(theirs), "--to", "compressai", "--report"]) == 0
+    out = capsys.readouterr().out
+    assert "latent_codec.slices.0.mean.0.weight -> cc_mean_transforms.0.0.weight" in out
+    assert main(["convert", str(theirs), str(again), "--to", "dco"]) == 0
+    got, want = load_checkpoint(again).state_dict(), model.state_dict()
+    assert all(torch.equal(got[key], want[key]) for key in want if "tables" not in key)
+    assert main(["convert", str(ours), str(again), "--to", "published"]) == 1  # it exists
+    assert "--force" in capsys.readouterr().err

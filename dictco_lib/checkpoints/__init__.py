@@ -9,7 +9,7 @@ from dictco_lib.checkpoints.native import (
     save_checkpoint,
     shipped_models,
 )
-from dictco_lib.checkpoints.published import load_published, to_compressai, to_published
+from dictco_lib.checkpoints.published import load_published, to_compressai, to_published, ways
 
 __all__ = [
     "export",
@@ -22,4 +22,5 @@ __all__ = [
     "shipped_models",
     "to_compressai",
     "to_published",
+    "ways",
 ]

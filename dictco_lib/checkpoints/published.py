@@ -237,15 +237,7 @@ def to_published(model: Codec) -> dict[str, Tensor]:
         CheckpointError: if the model has parts that no published layout has (gains, top_k), or
             lacks some that all have.
     """
-    config = model.config
-    fitting = [layout for layout in FAMILIES[config.family].LAYOUTS if layout.fits(config)]
-    if config.is_variable_rate or not fitting:
-        raise CheckpointError(
-            f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
-            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm), "
-            "DictCO (experts and BatchNorm) or another member of the family as published"
-        )
-    layout, result = fitting[0], {}
+    layout, result = _layout_of(model), {}
     for key, value in model.state_dict().items():
         if _own_tables(key):
             continue
@@ -258,6 +250,28 @@ def to_published(model: Codec) -> dict[str, Tensor]:
         result[published] = value
     result |= {alias: value for key, value in result.items() if (alias := layout.alias(key))}
     return result | layout.constants(result)
+
+
+def _layout_of(model: Codec) -> Layout:
+    config = model.config
+    fitting = [layout for layout in FAMILIES[config.family].LAYOUTS if layout.fits(config)]
+    if config.is_variable_rate or not fitting:
+        raise CheckpointError(
+            f"model {config.name!r} has no published layout: it must be fixed-rate, have blocks in "
+            "every stage and no top_k, and be either DCAE (shared dictionary, no BatchNorm), "
+            "DictCO (experts and BatchNorm) or another member of the family as published"
+        )
+    return fitting[0]
+
+
+def ways(model: Codec) -> dict[str, str]:
+    """Our name of every tensor -> its name in the authors' layout.
+
+    Raises:
+        CheckpointError: as for :func:`to_published`.
+    """
+    layout = _layout_of(model)
+    return {key: layout.key(key) for key in model.state_dict() if not _own_tables(key)}
 
 
 def to_compressai(model: Codec) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from dictco_lib.commands.curves import anchors, bdrate, plot
 from dictco_lib.commands.data import data
 from dictco_lib.commands.files import compress, decompress, inspect
 from dictco_lib.commands.measure import bench, evaluate
-from dictco_lib.commands.weights import export, models, pairs, train
+from dictco_lib.commands.weights import convert, export, models, pairs, train
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -13,6 +13,7 @@ __all__ = [
     "bdrate",
     "bench",
     "compress",
+    "convert",
     "data",
     "decompress",
     "evaluate",

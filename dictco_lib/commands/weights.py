@@ -1,4 +1,4 @@
-"""train, pairs, export, models."""
+"""train, pairs, export, convert, models."""
 
 from __future__ import annotations
 
@@ -40,6 +40,30 @@ def export(args: argparse.Namespace) -> None:
     may_replace(args.output, args.force, checkpoints.is_halved, "a halved checkpoint")
     checkpoints.export(args.input, args.output)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """A checkpoint in another layout: the authors', CompressAI's, or ours."""
+    import torch
+
+    from dictco_lib import checkpoints
+    from dictco_lib.files import atomic_path
+
+    may_replace(args.output, args.force, lambda path: False, "made by this command")
+    model = checkpoints.load(args.input)
+    if args.to == "dco":
+        checkpoints.save_checkpoint(model, args.output)
+        count = len(model.state_dict())
+    else:
+        write = {"published": checkpoints.to_published, "compressai": checkpoints.to_compressai}
+        state = write[args.to](model)
+        count = len(state)
+        with atomic_path(args.output) as temporary:
+            torch.save({"state_dict": state}, temporary)
+    if args.report:
+        for ours, theirs in checkpoints.ways(model).items():
+            print(f"{ours} -> {theirs}")
+    print(f"{args.output}: {model.config.name}, {count} tensors, layout {args.to}")
 
 
 def models(args: argparse.Namespace) -> None:
