@@ -24,7 +24,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -329,9 +329,9 @@ def cases() -> dict[str, Case]:
     model = DictionaryCodec(NANO).eval()
     model.update()
     small = {
-        f: getattr(NANO, f)
-        for f in NANO.__dataclass_fields__
-        if f not in ("name", "experts", "top_k", "batch_norm", "lmbdas")
+        f.name: getattr(NANO, f.name)
+        for f in fields(NANO)
+        if f.name not in ("name", "experts", "top_k", "batch_norm", "lmbdas")
     }
     small |= {"blocks": (1, 1, 1)}
     fixed = DictionaryCodec(replace(DICTCO, **small)).eval()
@@ -386,6 +386,13 @@ def plan(inputs: int, only: str | None = None) -> list[tuple[str, int]]:
     return [(wheel[i % len(wheel)], i) for i in range(inputs)]
 
 
+def _begins(pipe) -> bool:
+    try:
+        return pipe.poll(600) and pipe.recv() == "ready"
+    except EOFError:
+        return False
+
+
 def _work(seed: int, jobs: list[tuple[str, int]], pipe) -> None:
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
@@ -428,8 +435,8 @@ class Run:
         theirs.close()
         done = 0
         try:
-            if not ours.poll(600) or ours.recv() != "ready":
-                raise SystemExit("the worker does not begin")
+            if not _begins(ours):
+                raise SystemExit("the worker does not begin: see its traceback")
             while ours.recv() != "done":
                 if not ours.poll(600):
                     raise EOFError

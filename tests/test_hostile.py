@@ -7,7 +7,7 @@ import json
 import tarfile
 import zipfile
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import fuzz
 import numpy as np
@@ -520,7 +520,9 @@ def test_a_million_guard_entries_are_read_at_once():
 
 
 def test_published_weights_still_load_from_files(tmp_path):
-    small = {f: getattr(NANO, f) for f in NANO.__dataclass_fields__ if f not in ("name", "lmbdas")}
+    small = {
+        f.name: getattr(NANO, f.name) for f in fields(NANO) if f.name not in ("name", "lmbdas")
+    }
     small |= {"blocks": (1, 1, 1), "batch_norm": True}
     model = DictionaryCodec(replace(DICTCO, **small)).eval()
     path = saved(tmp_path / "a.pth.tar", {"epoch": 1, "state_dict": to_published(model)})
