@@ -24,7 +24,7 @@ def compress(args: argparse.Namespace) -> None:
     from dictco_lib.coding import encode
     from dictco_lib.files import write_atomic
     from dictco_lib.images import SUFFIXES, read_picture
-    from dictco_lib.plain import encode_plain
+    from dictco_lib.plain import encode_plain, plain_losses
     from dictco_lib.rate_control import encode_to
 
     options = {"metadata": args.metadata, "fast": args.fast}
@@ -44,6 +44,7 @@ def compress(args: argparse.Namespace) -> None:
         picture = read_picture(source)
         tell(source, picture.losses(args.metadata))
         if target.suffix.lower() == PLAIN_SUFFIX:
+            tell(source, plain_losses(picture))
             data = encode_plain(model, picture)
             write_atomic(target, data)
             return f"{target}: {len(data)} bytes"

@@ -145,9 +145,9 @@ def read_aloud(source: object, metadata: bool = False) -> Picture:
         metadata: whether the file is to hold metadata.
     """
     picture = read_picture(source)
-    if picture is not source:
+    if picture is not source:  # five levels up: past encode, and past torch.no_grad
         for loss in picture.losses(metadata):
-            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=4)
+            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=5)
     return picture
 
 
