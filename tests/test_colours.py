@@ -568,6 +568,9 @@ def test_what_lies_beside_the_picture_is_named(rgb):
     assert "gain map" in read_picture(ultra).notes[0]
     live = saved(image, "JPEG", xmp=b'<x GCamera:MotionPhoto="1"/>')
     assert "film" in read_picture(live).notes[0]
+    mapped = png(2, 1, 2, 8, COLOUR, (b"gmAP", bytes(9)), (b"caBX", bytes(99)))
+    assert "gain map" in read_picture(mapped).losses(metadata=False)[0]
+    assert "content credentials" in read_picture(mapped).losses(metadata=True)[1]
     layers = tiff(rgb, photometric="rgb", extratags=[(37724, "B", 4, b"8BIM", True)])
     assert "layers" in read_picture(layers).notes[0]
 
