@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     wish.add_argument(
         "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
     )
-    sub.add_argument("--metadata", action="store_true", help="keep EXIF data in the file")
+    sub.add_argument("--metadata", action="store_true", help="keep EXIF data, resolution and XMP")
     sub.add_argument(
         "--fast", action="store_true",
         help="code in float32: quicker, but only this machine and software can read it back",

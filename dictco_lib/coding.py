@@ -116,11 +116,11 @@ def encode(
 
     Args:
         model: a loaded codec.
-        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, PIL image, array,
-            tensor, the bytes of a picture's file or an open file. Alpha is kept without loss,
-            colour profiles are kept.
+        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, bytes, an
+            open file, a PIL image, an array or a tensor. Alpha is kept without loss, colour
+            profiles are kept; what is left out is named by a LossWarning.
         quality: 0-100; 50 if left out. Fixed-rate models take none.
-        metadata: keep EXIF data too.
+        metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32: quicker, but only this software on this machine reads it back.
         tile: side of a tile in latent samples, a multiple of 4.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from dictco_lib.arguments import check_codec, file_bytes
 from dictco_lib.bitstream import Reader
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
-from dictco_lib.errors import BadHeader, DictcoError, ImageError, QualityError
+from dictco_lib.errors import BadHeader, DictcoError, ImageError, LossWarning, QualityError
 from dictco_lib.images import Picture, read_aloud, to_uint8
 from dictco_lib.models import DictionaryCodec
 
@@ -95,6 +96,13 @@ def _refuse_losses(picture: Picture) -> None:
         )
 
 
+def plain_losses(picture: Picture) -> tuple[str, ...]:
+    """What a .bin file cannot say of a picture that it takes, one line each."""
+    if not picture.is_grey:
+        return ()
+    return ("that it is grey; its three channels may come back slightly different",)
+
+
 @torch.no_grad()
 def encode_plain(model: DictionaryCodec, image: object) -> bytes:
     """Compress a picture to the plain format.
@@ -106,6 +114,9 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
     """
     _check(model)
     picture = read_aloud(image)
+    if picture is not image:
+        for loss in plain_losses(picture):
+            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=3)
     _refuse_losses(picture)
     width, height = picture.size
     x = F.pad(picture.pixels[None], _padding(height, width, ImageError))

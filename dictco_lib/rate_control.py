@@ -82,7 +82,7 @@ def encode_to(
             the picture is so small that its sizes come in larger steps.
         min_psnr: PSNR in dB of the decoded 8-bit picture, RGB; never less. At most 0.05 dB more
             unless quality 0 gives more, or the picture is too small for steps that fine.
-        metadata: keep EXIF data too.
+        metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32.
         tile: side of a tile in latent samples.
 

@@ -34,6 +34,7 @@ from dictco_lib.images.icc import (
 )
 from dictco_lib.images.quiet import quiet_pillow
 from dictco_lib.limits import max_pixels
+from dictco_lib.plain import plain_losses
 
 # 16x16 pixels of libavif at 10 bits a channel, and of OpenJPEG's 10-bit grey: a ramp to white.
 AVIF_10_BITS = base64.b64decode(
@@ -567,6 +568,9 @@ def test_what_lies_beside_the_picture_is_named(rgb):
     assert "gain map" in read_picture(ultra).notes[0]
     live = saved(image, "JPEG", xmp=b'<x GCamera:MotionPhoto="1"/>')
     assert "film" in read_picture(live).notes[0]
+    mapped = png(2, 1, 2, 8, COLOUR, (b"gmAP", bytes(9)), (b"caBX", bytes(99)))
+    assert "gain map" in read_picture(mapped).losses(metadata=False)[0]
+    assert "content credentials" in read_picture(mapped).losses(metadata=True)[1]
     layers = tiff(rgb, photometric="rgb", extratags=[(37724, "B", 4, b"8BIM", True)])
     assert "layers" in read_picture(layers).notes[0]
 
@@ -821,3 +825,21 @@ def test_rgb_jpeg_and_rgba_palettes_are_what_they_say(rgb):
     image.putpalette([1, 2, 3, 0, 4, 5, 6, 255], "RGBA")
     image.putpixel((1, 0), 1)
     assert np.asarray(to_pil(read_picture(image))).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 255]]]
+
+
+def test_a_plain_file_that_forgets_grey_says_so(rgb, tmp_path):
+    picture = read_picture(rgb[..., 0])
+    assert "grey" in plain_losses(picture)[0] and not plain_losses(read_picture(rgb))
+
+
+def test_notes_of_the_maker_and_places_travel(nano, rgb):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif[0x8769] = {0x927C: b"MAKER\0\1\2\3" * 9, 0x9003: "2020:01:01 00:00:00", 0x9286: b"hi"}
+    exif[0x8825] = {1: "N", 2: (52.0, 30.0, 0.5), 29: "2020:01:01"}
+    exif[256], exif[273], exif[65000] = 999, 8, "private"
+    data = saved(Image.fromarray(rgb), "JPEG", exif=exif.tobytes())
+    back = dictco_lib.decode(nano, dictco_lib.encode(nano, data, metadata=True).data).getexif()
+    assert set(back) == {0x010F, 0x8769, 0x8825, 65000}
+    assert back.get_ifd(0x8769)[0x927C] == b"MAKER\0\1\2\3" * 9
+    assert back.get_ifd(0x8825)[2] == (52.0, 30.0, 0.5)

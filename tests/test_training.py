@@ -19,9 +19,9 @@ from PIL import Image
 
 from dictco_lib.checkpoints import fingerprint, load_checkpoint
 from dictco_lib.cli import main
-from dictco_lib.config import NANO, PRESETS
+from dictco_lib.config import NANO
 from dictco_lib.errors import ConfigError, RecipeError
-from dictco_lib.models import DictionaryCodec, preset
+from dictco_lib.models import PRESETS, DictionaryCodec, preset
 from dictco_lib.training.data import DEMO, Batches, Photos, Share, random_crop, uniforms
 from dictco_lib.training.loop import train, validation_crops
 from dictco_lib.training.loss import rate_distortion

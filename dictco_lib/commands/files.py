@@ -36,7 +36,7 @@ def compress(args: argparse.Namespace) -> None:
     from dictco_lib.checkpoints import fingerprint
     from dictco_lib.coding import encode
     from dictco_lib.images import find_pictures, read_picture
-    from dictco_lib.plain import encode_plain
+    from dictco_lib.plain import encode_plain, plain_losses
     from dictco_lib.rate_control import encode_to
 
     options = {"metadata": args.metadata, "fast": args.fast}
@@ -53,6 +53,7 @@ def compress(args: argparse.Namespace) -> None:
         picture = read_picture(read_bytes(None) if job.source is None else job.source)
         tell(job.label, picture.losses(args.metadata))
         if is_plain:
+            tell(job.label, plain_losses(picture))
             data = encode_plain(model, picture)
             return data, f"{len(data)} bytes"
         if is_targeted:

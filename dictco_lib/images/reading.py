@@ -4,7 +4,7 @@
 what a file holds                   what becomes of it
 ==================================  =============================================================
 8-bit colours, grey, alpha          kept: the mode comes back (RGB, L, RGBA, LA); three equal
-                                    channels come back exactly equal
+                                    channels come back exactly equal, opaque alpha not at all
 16-bit grey, 12-bit grey            kept as 16 bits; white is zero is turned round
 palette, bilevel                    kept as colours or 8-bit grey, transparent entries as alpha
 more than 8 bits in colours         refused (PNG, TIFF, PPM, AVIF, HEIF, JPEG 2000, SGI alike)
@@ -151,9 +151,9 @@ def read_aloud(source: object, metadata: bool = False) -> Picture:
         metadata: whether the file is to hold metadata.
     """
     picture = read_picture(source)
-    if picture is not source:
+    if picture is not source:  # five levels up: past encode, and past torch.no_grad
         for loss in picture.losses(metadata):
-            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=4)
+            warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=5)
     return picture
 
 

@@ -73,7 +73,11 @@ def _png(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
             facts.meaning = from_cicp(data[0], data[1], is_first=True)
             if not data[3]:
                 facts.refusal = "colours of narrow range (cICP); expand them to full range first"
-        elif kind in (b"IDAT", b"IEND"):
+        elif kind == b"gmAP":
+            facts.notes.append("its HDR gain map is left out")
+        elif kind == b"caBX":
+            facts.unkept.append("content credentials")
+        elif kind == b"IEND":
             break
     facts.depth = max(facts.depth, 8)
     return facts

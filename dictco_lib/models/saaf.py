@@ -140,7 +140,7 @@ LAYOUTS = (
             (r"^(aux_...\.\d)\.weights$", r"\1.freq_weights"),
             *base.DCAE_RULES,
             (r"\.relative_position_params$", ".relative_position_bias_table"),
-            (r"\.(\w+\d)\.attention\.global_(tokens|kv)", r".\1.msa.global_\2"),
+            (r"(\.layers\.\d+)\.attention\.global_", r"\1.msa.global_"),
         ),
         config=lambda s: Config(
             **base.shared_sizes(s), denoiser=s.has("training_only.time_embed.0.weight")
