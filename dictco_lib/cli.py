@@ -31,7 +31,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if "" in words:  # "" would be the folder that the user happens to be in
+        parser.error("an argument is empty, as from a variable of the shell that is not set")
+    args, rest = parser.parse_known_args(words)
     is_list = isinstance(getattr(args, "input", None), list)
     if is_list and not any(text.startswith("-") and text != "-" for text in rest):
         # argparse takes names in one piece: not those behind an option, as in a b --quality 9 out/

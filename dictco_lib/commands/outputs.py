@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -10,7 +11,7 @@ from typing import BinaryIO
 from dictco_lib.commands.common import say, shown, write_standard
 from dictco_lib.commands.jobs import Job, check_target
 from dictco_lib.commands.ledger import Ledger, digest_of, recipe_digest, settle
-from dictco_lib.files import atomic_path, special_kind
+from dictco_lib.files import atomic_path
 
 #: Writes an output into an open file, and returns a line about it.
 Write = Callable[[BinaryIO], str]
@@ -52,7 +53,7 @@ class Outputs:
 
     @staticmethod
     def _made_of(job: Job, settings: dict) -> str:
-        if job.source is None or special_kind(job.source) or not job.source.exists():
+        if job.source is None or not os.path.isfile(job.source):
             return recipe_digest("", **settings)  # nothing to compare; reading it names the fault
         return recipe_digest(digest_of(job.source), **settings)
 
