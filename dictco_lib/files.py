@@ -27,6 +27,7 @@ MAX_JSON = 2**26
 _PACKAGE = Path(__file__).parent
 #: Where the data that ships lies: inside an installed package, or beside it in a clone.
 DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
+_STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: Temporaries carry the process that writes them; it holds a lock on them while it lives.
 _TEMPORARY = re.compile(r"\.dictco-(\d+)-[0-9a-f]{16}\.tmp")
@@ -88,6 +89,11 @@ def check_name(path: str | Path, what: str = "file") -> Path:
         OutputError: if something else is there, or the name is too long.
     """
     _check_length(Path(path))
+    if os.path.abspath(path).startswith(_STREAMS):  # links to what this process has open
+        raise OutputError(
+            f"{path} stands for a file that is open already; give another name, or - for standard "
+            "output"
+        )
     path = _target(path)
     _check_length(path)
     with _named(path):

@@ -227,7 +227,9 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
 # What is written over
 
 
-@pytest.mark.parametrize("suffix", ["jp2", "png", "JPG", "heic", "cr2", "tga", "svg", "pfm"])
+@pytest.mark.parametrize(
+    "suffix", ["jp2", "png", "JPG", "heic", "cr2", "tga", "svg", "pfm", "indd", "jxs", "heifs"]
+)
 def test_a_glob_over_pictures_is_refused_with_the_way_out(run, tmp_path, suffix):
     for name in "abc":
         Path(f"{name}.{suffix}").write_bytes(name.encode())
@@ -741,3 +743,64 @@ def test_errors_about_outputs_are_ours_and_the_systems(tmp_path):
         files.write_atomic(tmp_path, b"")
     with pytest.raises(OSError):
         files.write_atomic(tmp_path, b"")
+
+
+# Names that are none
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compress", "", "out/"),
+        ("compress", "a.png", ""),
+        ("decompress", "a.dco", ""),
+        ("evaluate", ".", "--out", ""),
+        ("plot", "", "a.json"),
+    ],
+)
+def test_an_empty_name_is_not_the_folder_that_one_is_in(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    picture("a.png")
+    with pytest.raises(SystemExit, match="2"):
+        main(list(words))
+    assert "an argument is empty" in capsys.readouterr().err
+    assert names(".") == ["a.png"]
+
+
+def test_names_that_the_system_does_not_take_are_named_errors(run, tmp_path):
+    picture("a.png")
+    os.symlink("loop.png", "loop.png")
+    long = "x" * 300
+    for words in (
+        ("compress", "a.png", f"{long}.dco"),
+        ("compress", "a.png", f"{long}/"),
+        ("compress", f"{long}.png", "x.dco"),
+        ("compress", "loop.png", "x.dco"),
+        ("compress", "loop.png", "out/"),
+        ("decompress", "loop.png", "x.png"),
+        ("decompress", f"{long}.dco", "x.png"),
+        ("inspect", "loop.png"),
+        ("inspect", f"{long}.dco"),
+        ("evaluate", long),
+        ("evaluate", "a.png", "--out", f"{long}.json"),
+    ):
+        status, _, err = run(*words)
+        assert status == 1 and "Errno" not in err, (words, err)
+    assert not Path("x.dco").exists()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_name_of_standard_output_is_no_file_to_replace(run, tmp_path, name):
+    picture("a.png")
+    status, _, err = run("compress", "a.png", name, "--force")
+    assert status == 1 and "- for standard output" in err
+
+
+def test_force_replaces_no_input_of_the_same_run(run, tmp_path):
+    picture("both/a.png", 1), picture("both/a.dco", 2), picture("both/b.png", 3)
+    before = contents("both")
+    status, _, err = run("compress", "both", "both", "--force", "--quality", 0)
+    assert status == 1 and "a.png" in err and "an input too" in err
+    after = contents("both")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"a.dco.dco", "b.dco"}

@@ -1,26 +1,34 @@
-"""What each command of the command line does: calls the library, prints. No arithmetic."""
+"""What each command of the command line is asked and does: calls the library, prints.
 
-from dictco_lib.commands.common import DEFAULT_MODEL
-from dictco_lib.commands.curves import anchors, bdrate, plot
-from dictco_lib.commands.data import data
-from dictco_lib.commands.files import compress, decompress, inspect
-from dictco_lib.commands.measure import bench, evaluate
-from dictco_lib.commands.weights import convert, export, models, pairs, train
+No arithmetic. ``add_NAME`` declares the arguments of the command that the function NAME runs.
+"""
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "anchors",
-    "bdrate",
-    "bench",
-    "compress",
-    "convert",
-    "data",
-    "decompress",
-    "evaluate",
-    "export",
-    "inspect",
-    "models",
-    "pairs",
-    "plot",
-    "train",
-]
+from dictco_lib.commands.curves import add_anchors, add_bdrate, add_plot
+from dictco_lib.commands.data import add_data
+from dictco_lib.commands.files import add_compress, add_decompress, add_inspect
+from dictco_lib.commands.measure import add_bench, add_evaluate
+from dictco_lib.commands.weights import (
+    add_convert,
+    add_export,
+    add_models,
+    add_pairs,
+    add_train,
+)
+
+#: In the order of the help text.
+DECLARATIONS = (
+    add_compress,
+    add_decompress,
+    add_inspect,
+    add_evaluate,
+    add_anchors,
+    add_bdrate,
+    add_plot,
+    add_bench,
+    add_data,
+    add_train,
+    add_pairs,
+    add_export,
+    add_convert,
+    add_models,
+)

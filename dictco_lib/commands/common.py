@@ -187,7 +187,7 @@ def find_all(folder: str) -> list[Path]:
     from dictco_lib.images import find_pictures
 
     path = Path(folder)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ImageError(f"{folder} is no folder; give a folder of pictures")
     found = find_pictures(path)
     skipped = {p.relative_to(path): reason for p, reason in found.skipped.items()}
@@ -228,11 +228,14 @@ def read_bytes(path: Path | None) -> bytes:
     """A file's bytes (None: standard input), or an error that says what is wrong with the path."""
     if path is None:
         return sys.stdin.buffer.read()
-    if kind := special_kind(path):
-        raise DictcoError(f"{path} is {kind}, expected a .dco file; - reads standard input")
-    if not path.exists():
-        raise DictcoError(f"{path} does not exist")
-    return path.read_bytes()
+    try:
+        if kind := special_kind(path):
+            raise DictcoError(f"{path} is {kind}, expected a .dco file; - reads standard input")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DictcoError(f"{path} does not exist") from None
+    except OSError as error:
+        raise DictcoError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def refuse_failed(failed: dict[str, str], total: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from dictco_lib.commands.common import METRICS, find_all, may_replace, refuse, refuse_failed
+from dictco_lib.commands.options import CURVE, Declare, add_force, add_metric
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.progress import bar
 
@@ -22,6 +23,22 @@ def _print_row(result, label: str) -> None:
     span = f"{result.low:.1f}-{result.high:.1f}"
     gain = "-" if math.isnan(result.psnr) else f"{result.psnr:+.2f} dB"
     print(f"{result.rate:+8.2f} % {gain:>10} {span:>12}   {label}")
+
+
+def add_anchors(command: Declare) -> None:
+    """Declare ``anchors``."""
+    sub = command(
+        "anchors", anchors, "measure classical codecs on a folder of pictures",
+        "photos/ --out build/anchors --workers 4", "photos/ --codecs jpeg avif_444_psnr",
+    )  # fmt: skip
+    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
+    sub.add_argument(
+        "--codecs", nargs="+", metavar="C",
+        help="jpeg webp avif jpeg2000 jxl heic, or single variants; default: all that run here",
+    )  # fmt: skip
+    sub.add_argument("--out", metavar="DIR", help="write one report a codec, as evaluate does")
+    add_force(sub, "replace files in --out even if they are no reports")
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default 1")
 
 
 def anchors(args: argparse.Namespace) -> None:
@@ -76,6 +93,18 @@ def _table(key: str, report: dict) -> str:
     return "\n".join(lines + remarks(report))
 
 
+def add_bdrate(command: Declare) -> None:
+    """Declare ``bdrate``."""
+    sub = command(
+        "bdrate", bdrate, "average rate difference between RD curves",
+        "data/kodak_jpeg_420.json data/classroom_kodak.json", "published:vtm published:dcae",
+    )  # fmt: skip
+    sub.add_argument("anchor", metavar="ANCHOR", help=CURVE)
+    sub.add_argument("test", metavar="TEST", nargs="+", help=CURVE)
+    sub.add_argument("--per-image", action="store_true", help="picture by picture as well")
+    add_metric(sub)
+
+
 def bdrate(args: argparse.Namespace) -> None:
     """BD-rates of curves against an anchor."""
     from dictco_lib.evaluation.bdrate import compare
@@ -116,6 +145,20 @@ def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
         f"{mean(rates):+8.2f} % mean of {len(rates)} pictures, "
         f"{min(rates):+.2f} % to {max(rates):+.2f} %"
     )
+
+
+def add_plot(command: Declare) -> None:
+    """Declare ``plot``."""
+    sub = command(
+        "plot", plot, "draw RD curves, or a training log, as PNG",
+        "figures/rd.png data/kodak_jpeg_420.json data/classroom_kodak.json published:vtm",
+        "figures/log.png data/classroom.log.jsonl data/classroom_continued.log.jsonl",
+    )  # fmt: skip
+    sub.add_argument("output", metavar="OUT.png")
+    add_force(sub, "replace OUT.png even if it is no figure of ours")
+    sub.add_argument("files", metavar="CURVE", nargs="+", help=f"{CURVE}; or logs (.jsonl)")
+    sub.add_argument("--max-bpp", type=float, metavar="BPP", help="where the rate axis ends")
+    add_metric(sub)
 
 
 def plot(args: argparse.Namespace) -> None:

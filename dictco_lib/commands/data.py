@@ -6,9 +6,21 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from dictco_lib.commands.options import Declare
 from dictco_lib.errors import DatasetError
 from dictco_lib.files import check_writable
 from dictco_lib.progress import bar
+
+
+def add_data(command: Declare) -> None:
+    """Declare ``data``."""
+    sub = command(
+        "data", data, "list, fetch and check public sets of photographs",
+        "list", "kodak --to build/data/kodak", "kodak --to my_kodak --check",
+    )  # fmt: skip
+    sub.add_argument("set", metavar="SET", nargs="?", default="list", help="its name, or list")
+    sub.add_argument("--to", metavar="DIR", help="its folder; default build/data/SET")
+    sub.add_argument("--check", action="store_true", help="fetch nothing, only look")
 
 
 def data(args: argparse.Namespace) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from dictco_lib.commands.common import (
+    DEFAULT_MODEL,
     PLAIN_SUFFIX,
     check_standard,
     each,
@@ -18,17 +17,51 @@ from dictco_lib.commands.common import (
     load_model,
     read_bytes,
     refuse,
-    say,
     shown,
     tell,
-    write_standard,
 )
 from dictco_lib.commands.jobs import CODED_SUFFIXES, STANDARD, Job, check_target, plan
-from dictco_lib.commands.ledger import Ledger, digest_of, recipe_digest, settle
+from dictco_lib.commands.options import Declare, add_force, add_model
+from dictco_lib.commands.outputs import Outputs, Write
 from dictco_lib.errors import DictcoError, OptionError, WrongModel
 
-#: Writes an output into an open file, and returns a line about it.
-Write = Callable[[BinaryIO], str]
+
+def add_compress(command: Declare) -> None:
+    """Declare ``compress``."""
+    sub = command(
+        "compress", compress, "compress a picture, or a folder of them, to .dco files",
+        "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
+        "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/", "a.jpg b.png compressed/",
+        "- - < photo.jpg > photo.dco",
+    )  # fmt: skip
+    sub.add_argument(
+        "input", metavar="IN", nargs="+",
+        help="pictures, and folders that are searched with their sub-folders; - is standard input",
+    )  # fmt: skip
+    sub.add_argument(
+        "output", metavar="OUT",
+        help="the .dco file (.bin for the plain format), a folder (out/ makes it), or -",
+    )  # fmt: skip
+    add_force(sub)
+    wish = sub.add_mutually_exclusive_group()
+    wish.add_argument(
+        "--quality", type=float, metavar="Q", help="0 (small) to 100 (good); default 50"
+    )
+    wish.add_argument(
+        "--bpp", type=float, metavar="B", help="this many bits per pixel, within 1 %%"
+    )
+    wish.add_argument(
+        "--max-bytes", type=int, metavar="N", help="at most N bytes, and at most 2 %% less"
+    )
+    wish.add_argument(
+        "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
+    )
+    sub.add_argument("--metadata", action="store_true", help="keep EXIF data in the file")
+    sub.add_argument(
+        "--fast", action="store_true",
+        help="code in float32: quicker, but only this machine and software can read it back",
+    )  # fmt: skip
+    add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
 
 def compress(args: argparse.Namespace) -> None:
@@ -104,60 +137,6 @@ def _check_coded_target(job: Job, args: argparse.Namespace, options: dict) -> No
     return None
 
 
-class Outputs:
-    """The one who writes outputs: nothing that is not ours is replaced, nothing is done twice.
-
-    Args:
-        force: replace what is there, and do again what is done.
-        is_run: the outputs' names follow from the inputs'.
-    """
-
-    def __init__(self, force: bool, is_run: bool) -> None:
-        self.force, self.is_run = force, is_run
-        self.ledger = Ledger()
-
-    def __call__(self, job: Job, settings: dict, make: Callable[[], Write]) -> str | None:
-        """Do a job: ``make`` does the slow part; None if it is done already."""
-        from dictco_lib.files import atomic_path
-
-        if job.target is None:
-            buffer = io.BytesIO()
-            line = make()(buffer)
-            write_standard(buffer.getvalue())
-            return f"standard output: {line}"
-        made_of = self._made_of(job, settings)
-        if self.is_run:
-            check_target(job, "the input itself", is_run=True)
-        named = {"is_chosen": not self.is_run, "force": self.force}
-        if not settle(self.ledger, job.source, job.target, made_of, **named):
-            return None
-        write = make()
-        with atomic_path(job.target) as temporary:
-            with temporary.open("w+b") as file:
-                line = write(file)
-            # That took a while: somebody may have put a file there.
-            settle(self.ledger, job.source, job.target, made_of, **named)
-            self.ledger.note(digest_of(temporary), made_of, job.source)
-        return f"{job.target}: {line}"
-
-    @staticmethod
-    def _made_of(job: Job, settings: dict) -> str:
-        from dictco_lib.files import special_kind
-
-        if job.source is None or special_kind(job.source) or not job.source.exists():
-            return recipe_digest("", **settings)  # nothing to compare; reading it names the fault
-        return recipe_digest(digest_of(job.source), **settings)
-
-    def warn(self) -> None:
-        """Say if a second run will not know what this one made."""
-        if self.is_run and self.ledger.problem:
-            say(
-                "dictco: warning: a second run will not know that it made these files: "
-                + shown(self.ledger.problem),
-                sys.stderr,
-            )
-
-
 def _search_result(found) -> str:
     text = f", quality {found.quality:g} after {found.passes} passes"
     if found.psnr is not None:
@@ -191,6 +170,35 @@ def _model_finder(args: argparse.Namespace) -> Callable:
         return by_fingerprint[wanted]
 
     return find
+
+
+def add_decompress(command: Declare) -> None:
+    """Declare ``decompress``."""
+    sub = command(
+        "decompress", decompress, "decompress a .dco file, or a folder, to pictures",
+        "photo.dco photo.png", "compressed/ pictures/", "photo.dco coarse.png --slices 2",
+        "photo.dco part.png --crop 2000,1000,640,480",
+        "a.dco b.dco pictures/ --format webp", "- - < photo.dco > photo.png",
+    )  # fmt: skip
+    sub.add_argument(
+        "input", metavar="IN", nargs="+",
+        help=".dco files, and folders that are searched with their sub-folders; or -",
+    )  # fmt: skip
+    sub.add_argument(
+        "output", metavar="OUT",
+        help="the picture (any format Pillow writes), a folder (out/ makes it), or -",
+    )  # fmt: skip
+    sub.add_argument(
+        "--format", metavar="SUFFIX", help="of pictures in a folder or standard output: default png"
+    )
+    add_force(sub)
+    sub.add_argument("--slices", type=int, metavar="K", help="decode only the first K slices")
+    sub.add_argument("--partial", action="store_true", help="show what a cut-off file still holds")
+    sub.add_argument(
+        "--crop", metavar="X,Y,W,H",
+        help="only this part, in pixels: reads and decodes no more of the file than it needs",
+    )  # fmt: skip
+    add_model(sub, "name or path of a checkpoint; default: the shipped one that made the file")
 
 
 def decompress(args: argparse.Namespace) -> None:
@@ -283,6 +291,12 @@ def _coded_verdict(has_model: bool) -> Callable[[Path], str | None]:
             return None if suffix == ".dco" or file.read(len(MAGIC)) == MAGIC else ""
 
     return verdict
+
+
+def add_inspect(command: Declare) -> None:
+    """Declare ``inspect``."""
+    sub = command("inspect", inspect, "show what is inside a .dco file", "photo.dco")
+    sub.add_argument("file", metavar="FILE.dco", help="or - for standard input")
 
 
 def inspect(args: argparse.Namespace) -> None:

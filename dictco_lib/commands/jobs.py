@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.files import check_name, check_writable, ignores_case, remove_leftovers
-from dictco_lib.images.formats import looks_like_picture
 
 STANDARD = "-"
 #: Of what `compress` makes: .dco files, and the plain ones of fixed-rate models.
@@ -66,7 +65,7 @@ def plan(
     made = Plan(is_run=True, kind=kind)
     for name in dict.fromkeys(inputs):
         source = Path(name)
-        if not source.is_dir():
+        if not os.path.isdir(source):  # unlike Path's, never an error
             made.jobs.append(Job(source, folder / rename(source), name))
             continue
         _add_folder(made, source, folder, find, rename, is_alone=len(inputs) == 1)
@@ -82,13 +81,13 @@ def plan(
 def _is_folder(output: str, inputs: list[str]) -> bool:
     """Is the output a folder? An error if it must be one and is none."""
     path = Path(output)
-    if path.is_dir():
+    if os.path.isdir(path):
         return True
     is_meant = output.endswith(("/", "/.", os.sep))
-    several = len(inputs) > 1 or (Path(inputs[0]).is_dir() and inputs[0] != STANDARD)
+    several = len(inputs) > 1 or (os.path.isdir(inputs[0]) and inputs[0] != STANDARD)
     if not several and not is_meant:
         return False
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         what = f"{len(inputs)} inputs" if len(inputs) > 1 else inputs[0]
         raise OptionError(
             f"the last name is the output, and {output} is a file; {what} need a folder: give one "
@@ -102,6 +101,8 @@ def _is_folder(output: str, inputs: list[str]) -> bool:
 
 
 def _is_called_a_file(path: Path) -> bool:
+    from dictco_lib.images.formats import looks_like_picture
+
     return path.suffix.lower() in CODED_SUFFIXES or looks_like_picture(path)
 
 
@@ -111,7 +112,7 @@ def _single(inputs: list[str], output: str, kind: str) -> Job:
     name = inputs[0]
     if name == STANDARD and (output != STANDARD and _is_folder(output, inputs)):
         raise OptionError("standard input has no name; give the output's name, or -")
-    if name != STANDARD and Path(name).is_dir():
+    if name != STANDARD and os.path.isdir(name):
         raise OptionError(f"{name} is a folder of {kind}, and - stands for one file")
     source = None if name == STANDARD else Path(name)
     target = None if output == STANDARD else Path(output)
@@ -146,16 +147,26 @@ def _stop_collisions(made: Plan, folder: Path) -> None:
     folded = _groups(made.jobs, lambda name: unicodedata.normalize("NFC", name).casefold())
     if len(folded) < len(groups) and ignores_case(folder):
         groups = folded
+    sources = {os.path.realpath(job.source): job.label for job in made.jobs}
     made.jobs = []
     for jobs in groups:
         if len({os.path.abspath(job.source) for job in jobs}) == 1:
-            made.jobs.append(jobs[0])
+            _add_unless_an_input(made, jobs[0], sources)
             continue
         names = " and ".join(job.label for job in jobs)
         for job in jobs:
             made.failed[job.label] = (
                 f"{names} would both become {job.target}; rename one, or do one of them by itself"
             )
+
+
+def _add_unless_an_input(made: Plan, job: Job, sources: dict[str, str]) -> None:
+    """Not even ``--force`` replaces what another job has still to read."""
+    other = sources.get(os.path.realpath(job.target), job.label)
+    if other == job.label:
+        made.jobs.append(job)
+    else:
+        made.failed[job.label] = f"would become {job.target}, which is an input too; rename one"
 
 
 def _groups(jobs: list[Job], key: Callable[[str], str]) -> list[list[Job]]:

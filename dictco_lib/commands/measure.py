@@ -16,12 +16,39 @@ from dictco_lib.commands.common import (
     refuse,
     refuse_failed,
 )
+from dictco_lib.commands.options import Declare, add_force, add_model
 from dictco_lib.errors import OptionError
 from dictco_lib.progress import bar
 
 if TYPE_CHECKING:
     from dictco_lib.evaluation.sharding import Team
     from dictco_lib.models import DictionaryCodec
+
+
+def add_evaluate(command: Declare) -> None:
+    """Declare ``evaluate``."""
+    sub = command(
+        "evaluate", evaluate, "measure bpp, PSNR, MS-SSIM, seconds and memory",
+        "photos/", "photos/ --quality 20 60 --out report.json", "photos/ --mode estimated",
+    )  # fmt: skip
+    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
+    sub.add_argument(
+        "--mode", choices=("real", "estimated"), default="real",
+        help="bits of files that are decoded again (default), or bits from likelihoods: quicker",
+    )  # fmt: skip
+    sub.add_argument(
+        "--batch-size", type=int, metavar="B",
+        help="pictures of equal size at a time in estimated mode; default 8 on a GPU, else 1",
+    )  # fmt: skip
+    sub.add_argument(
+        "--gates", metavar="RULE",
+        help="overrule the router, in estimated mode: uniform, averaged, shuffled, only:K, "
+        "without:K or swapped:K:K, where K is an expert",
+    )  # fmt: skip
+    sub.add_argument("--quality", type=float, nargs="+", metavar="Q", help="default: 0 20 ... 100")
+    sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
+    add_force(sub, "replace --out even if it is no report")
+    add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -112,6 +139,23 @@ def _print_table(report: dict) -> None:
         print(" ".join(f"{cell:>9}" for cell in cells))
     for line in remarks(report):
         print(line)
+
+
+def add_bench(command: Declare) -> None:
+    """Declare ``bench``."""
+    sub = command(
+        "bench", bench, "time the parts of a codec, or of its training, on this machine",
+        "", "--size 768 512", "load", "memory", "--recipe data/nano.toml",
+    )  # fmt: skip
+    sub.add_argument(
+        "what", nargs="?", choices=("parts", "load", "memory"), default="parts",
+        help="parts: each part alone (default); load: a photo, beside busy programs; memory: "
+        "commands on pictures of up to 100 megapixels (minutes)",
+    )  # fmt: skip
+    sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
+    sub.add_argument("--repeats", type=int, default=5)
+    sub.add_argument("--recipe", metavar="TOML", help="time training steps of this recipe instead")
+    add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
 
 def bench(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ _PLUGINS = {
     "HEIF": ("pillow_heif", "pillow-heif", (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
     "JXL": ("pillow_jxl", "pillow-jxl-plugin", ()),
 }
-_PLUGIN_SUFFIXES = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".heics": "HEIF"}
+_PLUGIN_SUFFIXES = dict.fromkeys(".heic .heif .hif .heics .heifs .avci .avcs".split(), "HEIF")
 _PLUGIN_SUFFIXES |= {".jxl": "JXL"}
 _JXL_MARKS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
@@ -37,10 +37,15 @@ _UNREAD_SUFFIXES = dict.fromkeys(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw "
     ".orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split(), _RAW
 )  # fmt: skip
-_UNREAD_SUFFIXES |= dict.fromkeys(".psd .psb .xcf .kra .ora .afphoto .pdn".split(), _LAYERS)
-_UNREAD_SUFFIXES |= dict.fromkeys(".svg .svgz .eps .ai .wmf .emf .pdf .cdr".split(), _DRAWING)
 _UNREAD_SUFFIXES |= dict.fromkeys(
-    ".exr .hdr .jxr .wdp .hdp .bpg .flif .jls .djvu .dcm .mng .jng .dpx .cin .pict .pct".split(),
+    ".psd .psb .xcf .kra .ora .afphoto .pdn .indd .clip .procreate .sketch".split(), _LAYERS
+)
+_UNREAD_SUFFIXES |= dict.fromkeys(
+    ".svg .svgz .eps .ps .ai .wmf .emf .pdf .cdr .dxf".split(), _DRAWING
+)
+_UNREAD_SUFFIXES |= dict.fromkeys(
+    ".exr .hdr .jxr .wdp .hdp .bpg .flif .jls .jpm .jxs .jph .djvu .dcm .mng .jng .dpx .cin "
+    ".pict .pct .wbmp .fpx .ktx .ktx2 .pvr".split(),
     _UNKNOWN,
 )
 #: The first bytes of such files, for those that go by another name.

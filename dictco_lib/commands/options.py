@@ -1,0 +1,67 @@
+"""Options that several commands have, and the shape of every command's declaration."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from dictco_lib.commands.common import METRICS
+
+#: Makes the parser of a command: its name, what runs it, what it does in a line, examples.
+Declare = Callable[..., argparse.ArgumentParser]
+
+CURVE = "a report (.json), or published:NAME"
+_AGAIN = "replace files that this command did not make, and do again what is done"
+
+
+def declare_in(subparsers: argparse._SubParsersAction) -> Declare:
+    """A function that adds commands to these parsers, each with ``--debug`` and examples."""
+
+    def command(name: str, run: Callable, text: str, *examples: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  dictco {name} {e}" for e in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        sub.add_argument("--debug", action="store_true", help="show a traceback on errors")
+        return sub
+
+    return command
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    """``--device``: see :func:`dictco_lib.commands.common.find_device`."""
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def add_model(sub: argparse.ArgumentParser, text: str) -> None:
+    """``--model`` and ``--device``."""
+    sub.add_argument("--model", metavar="M", help=text)
+    add_device(sub)
+
+
+def add_recipe(sub: argparse.ArgumentParser) -> None:
+    """A recipe, what changes in it, and ``--device``."""
+    sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")
+    sub.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="changes",
+        help="settings that replace the recipe's; texts in quotes",
+    )  # fmt: skip
+    add_device(sub)
+
+
+def add_force(sub: argparse.ArgumentParser, text: str = _AGAIN) -> None:
+    """``--force``: what is there may be replaced."""
+    sub.add_argument("--force", action="store_true", help=text)
+
+
+def add_metric(sub: argparse.ArgumentParser) -> None:
+    """What curves are compared by, and over which pictures."""
+    sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
+    sub.add_argument(
+        "--common", action="store_true",
+        help="means over the pictures that the reports share, where they are of others too",
+    )  # fmt: skip
