@@ -843,3 +843,156 @@ def test_notes_of_the_maker_and_places_travel(nano, rgb):
     assert set(back) == {0x010F, 0x8769, 0x8825, 65000}
     assert back.get_ifd(0x8769)[0x927C] == b"MAKER\0\1\2\3" * 9
     assert back.get_ifd(0x8825)[2] == (52.0, 30.0, 0.5)
+
+
+# --- what only the bytes tell: bands, orders, shapes and pictures that Pillow does not hand out
+
+
+def boxed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def jp2(pixels: np.ndarray, colour: bytes, more: bytes = b"") -> bytes:
+    """A JPEG 2000 file with another colour box, and boxes behind it."""
+    data = saved(Image.fromarray(pixels), "JPEG2000")
+    at = data.index(b"jp2h") - 4
+    stop = at + struct.unpack_from(">I", data, at)[0]
+    header = boxed(b"jp2h", data[at + 8 : at + 30] + boxed(b"colr", colour) + more)
+    return data[:at] + header + data[stop:]
+
+
+def channels(*rows: tuple[int, int, int]) -> bytes:
+    return boxed(
+        b"cdef", struct.pack(">H", len(rows)) + b"".join(struct.pack(">HHH", *r) for r in rows)
+    )
+
+
+IN_SRGB = b"\1\0\0" + struct.pack(">I", 16)
+STRAIGHT = [(0, 0, 1), (1, 0, 2), (2, 0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("colour", "more", "message"),
+    [
+        (b"\4\0\0" + bytes(16), b"", "method 4"),
+        (b"\5\0\0\x09\x10\0\0", b"", "method 5"),
+        (IN_SRGB, channels((0, 0, 3), (1, 0, 2), (2, 0, 1)), "in an order"),
+        (IN_SRGB, channels(*STRAIGHT, (3, 2, 0)), "premultiplied"),
+        (IN_SRGB, channels(*STRAIGHT, (3, 65535, 65535)), "unspecified"),
+    ],
+)
+def test_channels_of_jpeg_2000_are_as_usual_or_refused(rgb, colour, more, message):
+    pixels = np.dstack([rgb, rgb[..., 0]]) if "(3" in repr(more) or len(more) > 30 else rgb
+    with pytest.raises(ImageError, match=message):
+        read_picture(jp2(pixels, colour, more))
+
+
+def test_usual_channels_of_jpeg_2000_are_read(rgb):
+    assert (read_picture(jp2(rgb, IN_SRGB, channels(*STRAIGHT))).samples == rgb).all()
+    rgba = np.dstack([rgb, rgb[..., 0]])
+    picture = read_picture(jp2(rgba, IN_SRGB, channels(*STRAIGHT, (3, 1, 0))))
+    assert (picture.samples == rgb).all() and (picture.alpha == rgb[..., 0]).all()
+    data = bytearray(saved(Image.fromarray(rgb[..., 0]), "JPEG2000"))
+    data[data.index(b"\xff\x4f\xff\x51") + 42] |= 0x80
+    with pytest.raises(ImageError, match="signed"):
+        read_picture(bytes(data))
+
+
+def icon(*pictures: bytes) -> bytes:
+    head, at = struct.pack("<HHH", 0, 1, len(pictures)), 6 + 16 * len(pictures)
+    for data in pictures:
+        head += struct.pack("<BBBBHHII", 60, 40, 0, 0, 1, 32, len(data), at)
+        at += len(data)
+    return head + b"".join(pictures)
+
+
+def test_an_icon_is_judged_by_the_picture_in_it(rgb):
+    image = Image.fromarray(rgb)
+    assert read_picture(icon(saved(image, "PNG", icc_profile=ADOBE))).profile == ADOBE
+    dark = png(2, 1, 2, 8, COLOUR, gamma(1.0))
+    assert read_picture(icon(dark)).profile == read_picture(dark).profile != None  # noqa: E711
+    with pytest.raises(ImageError, match="16 bits"):
+        read_picture(icon(png(1, 1, 2, 16, bytes(7))))
+    with pytest.raises(ImageError, match="2 pictures of an icon"):  # of one size
+        read_picture(icon(saved(image, "PNG"), saved(image.quantize(4), "PNG")))
+
+
+def bitmap(bits: int, method: int, pixels: bytes, masks: bytes = b"") -> bytes:
+    head = struct.pack(
+        "<IiiHHIIiiII", 40 + 16 * (len(masks) == 16), 4, 1, 1, bits, method, 0, 0, 0, 0, 0
+    )
+    at = 14 + len(head + masks)
+    return b"BM" + struct.pack("<IHHI", at + len(pixels), 0, 0, at) + head + masks + pixels
+
+
+@pytest.mark.parametrize(
+    ("data", "is_named"),
+    [
+        (bitmap(32, 0, b"\1\2\3\x40" * 2 + b"\4\5\6\0" * 2), True),
+        (bitmap(32, 0, b"\1\2\3\xff" * 3 + b"\4\5\6\x80"), True),
+        (bitmap(32, 0, b"\1\2\3\0" * 4), False),
+        (bitmap(32, 0, b"\1\2\3\xff" * 4), False),
+        (bitmap(16, 3, bytes(8), struct.pack("<IIII", 0x7C00, 0x3E0, 0x1F, 0x8000)), True),
+        (bitmap(16, 3, bytes(8), struct.pack("<IIII", 0x7C00, 0x3E0, 0x1F, 0)), False),
+    ],
+)
+def test_a_band_of_a_bmp_that_may_be_alpha_is_named(data, is_named):
+    picture = read_picture(data)
+    assert picture.alpha is None and bool(picture.notes) == is_named
+
+
+def test_several_pictures_in_a_pnm_are_refused():
+    for data in (b"P5\n2 1\n255\nab", b"P6 1 1 255\nabc", b"P4\n9 1\nab", b"P5\n1 1\n1000\nab"):
+        read_picture(data + b"\n")  # what follows is no picture
+        with pytest.raises(ImageError, match="second picture"):
+            read_picture(data + data)
+
+
+def test_what_a_tiff_leaves_open_is_refused(rgb):
+    half = np.stack([np.arange(256)] * 3).astype(np.uint16)
+    with pytest.raises(ImageError, match="8-bit values"):
+        read_picture(tiff(rgb[..., 0], photometric="palette", colormap=half))
+    assert read_picture(tiff(rgb[..., 0], photometric="palette", colormap=half * 257)).is_grey
+    data = tiff(rgb[..., 0])
+    with pytest.raises(ImageError, match="0 is black or white"):
+        read_picture(data.replace(struct.pack("<HH", 262, 3), struct.pack("<HH", 261, 3)))
+
+
+def test_a_loaded_image_still_tells_what_its_tags_say(rgb):
+    deep = rgb[..., 0].astype(np.uint16) * 257
+    with Image.open(io.BytesIO(tiff(deep, photometric="miniswhite"))) as image:
+        image.load()
+        assert (read_picture(image).samples == 65535 - deep).all()
+
+
+def test_unspecified_code_points_say_nothing():
+    unspecified = (b"cICP", b"\2\2\0\1")
+    picture = read_picture(png(2, 1, 2, 8, COLOUR, unspecified, profile_chunk(ADOBE)))
+    assert picture.profile == ADOBE
+    assert read_picture(png(2, 1, 2, 8, COLOUR, unspecified, gamma(1.0))).profile
+    assert read_picture(png(2, 1, 2, 8, COLOUR, unspecified)).profile is None
+
+
+def test_shapes_of_pixels_and_crops_without_a_place_are_named(rgb):
+    gif = bytearray(saved(Image.fromarray(rgb[..., 0]), "GIF"))
+    gif[12] = 113
+    assert "2 times as wide" in read_picture(bytes(gif)).notes[0]
+    data = b"".join(
+        boxed(b"ipma", struct.pack(">IIHBBB", 0, 1, 1, 2, 1, 2)) if kind == b"ipma" else
+        boxed(b"ipco", boxed(b"pasp", struct.pack(">II", 2, 1)) + boxed(b"clap", bytes(32)))
+        for kind in (b"ipco", b"ipma")
+    )  # fmt: skip
+    meta = bytes(4) + boxed(b"pitm", bytes(5) + b"\1") + boxed(b"iprp", data)
+    for is_cut, count in ((True, 1), (False, 2)):
+        notes = heif(boxed(b"meta", meta), is_cut=is_cut).notes
+        assert len(notes) == count and "2 times as wide" in notes[0]
+
+
+def test_avif_keeps_its_colours_and_a_changed_resolution_is_named(rgb, tmp_path):
+    write_image(Image.fromarray(rgb), tmp_path / "a.avif")
+    with Image.open(tmp_path / "a.avif") as image:
+        assert np.abs(np.asarray(image).astype(int) - rgb).max() <= 8
+    image = Image.fromarray(rgb)
+    image.info["dpi"] = (300.0, 300.0)
+    assert "resolution" in write_image(image, tmp_path / "a.pcx")[0]
+    assert not write_image(image, tmp_path / "a.jpg")

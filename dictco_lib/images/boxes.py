@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from dictco_lib.images.facts import Facts
+from dictco_lib.images.facts import Facts, not_square
 from dictco_lib.images.meaning import from_cicp
 
 _NESTED = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # bytes before the inner boxes
@@ -33,8 +33,13 @@ def _first(data: bytes, kind: bytes) -> bytes:
     return next((content for name, content in boxes(data) if name == kind), b"")
 
 
-def heif(data: bytes) -> Facts:
-    """What an AVIF or HEIF file says of its primary picture."""
+def heif(data: bytes, is_cut: bool = True) -> Facts:
+    """What an AVIF or HEIF file says of its primary picture.
+
+    Args:
+        data: the file.
+        is_cut: whether its reader gives only what the file wants shown (its clean aperture).
+    """
     facts = Facts()
     meta = _first(data, b"meta")[_NESTED[b"meta"] :]
     iprp = _first(meta, b"iprp")
@@ -53,6 +58,12 @@ def heif(data: bytes) -> Facts:
     for kind, content in mine:
         if kind == b"colr" and content[:4] == b"nclx" and len(content) >= 11:
             facts.meaning = from_cicp(*struct.unpack_from(">HH", content, 4))
+        elif kind == b"pasp" and len(content) >= 8:
+            across, down = struct.unpack_from(">II", content)
+            if across and down and across != down:
+                facts.notes.append(not_square(across / down))
+        elif kind == b"clap" and not is_cut:
+            facts.notes.append("its crop (clean aperture) is left out, its whole is kept")
     _name_companions(facts, properties, meta)
     return facts
 
@@ -138,19 +149,41 @@ def jpeg2000(data: bytes) -> Facts:
         count = struct.unpack_from(">H", data, at + 40)[0]
         sizes = data[at + 42 : at + 42 + 3 * count : 3]
         facts.depth = max(((s & 0x7F) + 1 for s in sizes), default=8)
+        if any(s & 0x80 for s in sizes):
+            facts.kind = "signed"
         if facts.depth < 8:  # Pillow moves the bits up here too, so that white is grey
             facts.refusal = f"JPEG 2000 samples of {facts.depth} bits; save it as PNG"
         if 8 < facts.depth < 16:  # Pillow moves the bits up, and leaves the low ones 0
             facts.white = (2**facts.depth - 1) << (16 - facts.depth)
     if data[:4] == b"\xff\x4f\xff\x51":
         return facts
-    colours = [content for kind, content in boxes(_first(data, b"jp2h")) if kind == b"colr"]
-    for content in colours[:1]:
-        if content[0] in (2, 3):
-            facts.profile = content[3:]
-        elif len(content) >= 7 and struct.unpack_from(">I", content, 3)[0] not in _JP2_COLOURS:
-            number = struct.unpack_from(">I", content, 3)[0]
-            facts.refusal = f"JPEG 2000 colour space {number}; convert it to sRGB first"
+    header = _first(data, b"jp2h")
+    _jp2_colours(facts, _first(header, b"colr"))
+    if (channels := _first(header, b"cdef")) and not _is_usual(channels):
+        facts.refusal = (
+            "JPEG 2000 channels in an order or of a kind (premultiplied alpha, unspecified) that "
+            "Pillow does not heed; save it as PNG"
+        )
     if any(kind == b"uuid" and content[:16] == _XMP_UUID for kind, content in boxes(data)):
         facts.unkept.append("XMP in a JPEG 2000 box")
     return facts
+
+
+def _jp2_colours(facts: Facts, colour: bytes) -> None:
+    """Heed the first of the boxes that say what the colours are; readers skip the others."""
+    if colour[:1] in (b"\2", b"\3"):
+        facts.profile = colour[3:]
+    elif colour[:1] == b"\1" and len(colour) >= 7:
+        number = struct.unpack_from(">I", colour, 3)[0]
+        if number not in _JP2_COLOURS:
+            facts.refusal = f"JPEG 2000 colour space {number}; convert it to sRGB first"
+    elif colour:
+        facts.refusal = f"JPEG 2000 colours by method {colour[0]}; convert it to sRGB first"
+
+
+def _is_usual(channels: bytes) -> bool:
+    """Colours in their order, and after them alpha for all of them, if any."""
+    found = sorted(struct.iter_unpack(">HHH", channels[2 : 2 + 6 * ((len(channels) - 2) // 6)]))
+    has_alpha = bool(found) and found[-1][1:] == (1, 0)
+    colours = found[:-1] if has_alpha else found
+    return all(channel == (i, 0, i + 1) for i, channel in enumerate(colours))

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from dictco_lib.images.meaning import Meaning
 
 
+def not_square(aspect: float) -> str:
+    """The note on pixels that are so many times as wide as high."""
+    return f"its pixels are {aspect:.3g} times as wide as high, which is left out"
+
+
 @dataclass
 class Facts:
     """What a container says, for :mod:`dictco_lib.images.reading` to judge.

@@ -70,8 +70,10 @@ def _is_srgb_curve(curve: Curve) -> bool:
     return curve is SRGB_CURVE or (isinstance(curve, float) and abs(1 / curve - 0.45455) < 5e-4)
 
 
-def from_cicp(primaries: int, transfer: int, is_first: bool = False) -> Meaning:
-    """The meaning of H.273's code points, as PNG, AVIF and HEIF files give them."""
+def from_cicp(primaries: int, transfer: int, is_first: bool = False) -> Meaning | None:
+    """The meaning of H.273's code points, as PNG, AVIF and HEIF files give them; None of none."""
+    if primaries == transfer == 2:  # unspecified: what else the file says counts
+        return None
     if transfer in _HDR:
         return Meaning(
             is_first=True,

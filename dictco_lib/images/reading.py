@@ -215,7 +215,10 @@ def _guarded(read, name: str) -> Picture:
         raise ImageError(f"{name} needs more memory than there is; cut it") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"{name} is damaged: {reason}; get it again") from None
+        raise ImageError(
+            f"{name} is damaged, or of a kind that Pillow does not read: {reason}; get it again, "
+            "or convert it to PNG"
+        ) from None
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -11,11 +12,12 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from dictco_lib.images.boxes import heif, jpeg2000
-from dictco_lib.images.facts import Facts
+from dictco_lib.images.facts import Facts, not_square
 from dictco_lib.images.icc import Curve
-from dictco_lib.images.meaning import Meaning, from_cicp, from_tiff
+from dictco_lib.images.meaning import Meaning, from_cicp, from_png, from_tiff
 
 _HEAD = 2**16
+_PNG_MARK = b"\x89PNG\r\n\x1a\n"
 
 
 def survey(image: Image.Image) -> Facts:
@@ -31,14 +33,12 @@ def survey(image: Image.Image) -> Facts:
             "lost; save it as PNG"
         )
     with _bytes_of(image) as file:
-        if file is None:
-            return Facts()
         return READERS[image.format](image, file)
 
 
 @contextmanager
-def _bytes_of(image: ImageFile.ImageFile) -> Iterator[BinaryIO | None]:
-    """The file that an image came from, from its start; None once it is gone."""
+def _bytes_of(image: ImageFile.ImageFile) -> Iterator[BinaryIO]:
+    """The file that an image came from, from its start; an empty one once it is gone."""
     name = image.filename
     if name and os.path.isfile(name):
         with open(name, "rb") as file:
@@ -49,7 +49,7 @@ def _bytes_of(image: ImageFile.ImageFile) -> Iterator[BinaryIO | None]:
         before = file.tell()
         file.seek(0)
     except (AttributeError, OSError, ValueError):  # loaded and closed
-        yield None
+        yield io.BytesIO()  # what the image itself remembers, the tags of a TIFF, still counts
         return
     try:
         yield file
@@ -59,7 +59,7 @@ def _bytes_of(image: ImageFile.ImageFile) -> Iterator[BinaryIO | None]:
 
 def _png(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     facts = Facts()
-    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+    if file.read(8) != _PNG_MARK:
         return facts
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -123,6 +123,13 @@ def _tiff(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     for tag, what in ((330, "its sub-pictures"), (37724, "its layers"), (291, "its grey curve")):
         if tag in tags:
             facts.notes.append(f"{what} {'is' if tag == 291 else 'are'} left out")
+    if 262 not in tags:
+        facts.refusal = (
+            "no tag that says whether 0 is black or white; save it as PNG with a program that "
+            "shows it as you mean it"
+        )
+    if tags.get(262) == 3 and 0 < max(tags.get(320, (0,))) < 256:  # readers show it as black
+        facts.refusal = "a palette of 8-bit values, where TIFF has 16-bit ones; save it as PNG"
     if 33723 in tags or 34377 in tags:
         facts.unkept.append("IPTC or Photoshop data")
     return facts
@@ -136,9 +143,24 @@ def _pnm(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
             break
     if image.mode == "F":
         return Facts(kind="float", depth=32)
+    if _has_second_pnm(image, words, file):
+        return Facts(refusal="a second picture behind the first; save the one you want as PNG")
     if words[:1] in ([b"P1"], [b"P4"]) or len(words) < 4 or not words[3].isdigit():
         return Facts()
     return Facts(depth=max(8, int(words[3]).bit_length()))
+
+
+def _has_second_pnm(image: ImageFile.ImageFile, words: list[bytes], file: BinaryIO) -> bool:
+    """Whether binary samples are followed by another header: such files are legal."""
+    if words[:1] not in ([b"P4"], [b"P5"], [b"P6"]) or not image.tile:
+        return False
+    row = (image.width + 7) // 8
+    if words[0] != b"P4":
+        is_wide = len(words) > 3 and words[3].isdigit() and int(words[3][:9]) > 255
+        row = image.width * (3 if words[0] == b"P6" else 1) * (1 + is_wide)
+    file.seek(image.tile[0].offset + row * image.height)
+    mark = file.read(3)
+    return mark[:1] == b"P" and mark[1:2].isdigit() and mark[2:].isspace()
 
 
 def _bmp(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
@@ -146,6 +168,8 @@ def _bmp(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     base = 14 if data[:2] == b"BM" else 0
     facts = Facts()
     size = struct.unpack_from("<I", data, base)[0] if len(data) >= base + 4 else 0
+    if _has_hidden_band(image, data[base:], file):
+        facts.notes.append("its fourth channel, which BMP files call unused, is left out")
     if size < 108 or len(data) < base + 108:
         return facts
     kind = struct.unpack_from("<I", data, base + 56)[0]
@@ -158,6 +182,27 @@ def _bmp(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     elif kind == 0x4C494E4B:  # "LINK"
         facts.refusal = "a colour profile in another file; convert it to sRGB first"
     return facts
+
+
+def _has_hidden_band(image: ImageFile.ImageFile, head: bytes, file: BinaryIO) -> bool:
+    """Whether a BMP has values beside its colours that Pillow does not hand out.
+
+    Many programs write alpha where the format has padding.
+    """
+    if len(head) < 40 or "A" in image.getbands():
+        return False
+    size, bits, method = struct.unpack_from("<I10xHI", head)
+    has_mask = method == 3 and size >= 56 and len(head) >= 56
+    if bits == 16:
+        return has_mask and any(head[52:56])
+    if bits != 32 or (method == 3 and not has_mask):
+        return False
+    file.seek(image.tile[0].offset if image.tile else 0)
+    found: set[int] = set()
+    for _ in range(image.height):
+        found |= set(file.read(4 * image.width)[3::4])
+    file.seek(0)
+    return bool(found - {0}) and bool(found - {255})
 
 
 def _bmp_meaning(values: tuple[int, ...]) -> Meaning | None:
@@ -175,6 +220,8 @@ def _gif(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     """A GIF's blocks up to its first picture; a profile lies in one of them."""
     facts = Facts()
     head = file.read(13)
+    if len(head) == 13 and head[12] not in (0, 49):  # 49 stands for 64 of 64
+        facts.notes.append(not_square((head[12] + 15) / 64))
     if len(head) == 13 and head[10] & 0x80:
         file.seek(3 * 2 ** ((head[10] & 7) + 1), os.SEEK_CUR)
     while file.read(1) == b"\x21":
@@ -190,13 +237,25 @@ def _gif(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
 
 
 def _ico(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
-    count = len(image.info.get("sizes", ()))
+    head = file.read(22)
+    count = struct.unpack_from("<H", head, 4)[0] if len(head) == 22 else 0
     if count > 1:
         return Facts(
             refusal=f"{count} pictures of an icon, a .dco file holds one; save the one you want "
             "as PNG"
         )
-    return Facts()
+    if not count:
+        return Facts()
+    file.seek(struct.unpack_from("<I", head, 18)[0])
+    inner = io.BytesIO(file.read(struct.unpack_from("<I", head, 14)[0]))
+    if inner.getvalue()[:8] != _PNG_MARK:
+        return Facts()
+    with Image.open(inner, formats=["PNG"]) as picture:  # its meaning, Pillow leaves there
+        inner.seek(0)
+        facts = _png(picture, inner)
+        facts.meaning = facts.meaning or from_png(picture.info)
+        facts.profile = picture.info.get("icc_profile")
+    return facts
 
 
 def _qoi(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
@@ -216,7 +275,7 @@ def _plain(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
 
 #: Pillow's names of the formats that are understood -> what reads their facts.
 READERS: dict[str, Callable[[ImageFile.ImageFile, BinaryIO], Facts]] = {
-    "AVIF": lambda image, file: heif(file.read()),
+    "AVIF": lambda image, file: heif(file.read(), is_cut=False),
     "BMP": _bmp,
     "DIB": _bmp,
     "GIF": _gif,

@@ -20,7 +20,7 @@ _ALPHA_FORMATS = {"PNG", "TIFF", "WEBP", "TGA", "JPEG2000", "DDS", "QOI", "SGI"}
 _WRITING = {  # without loss where the format can, and with little where it cannot
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
-    "AVIF": {"quality": 100},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
     "QOI": {"colorspace": "sRGB"},
 }
 _SIXTEEN_BIT_FORMATS = {"PNG", "TIFF", "JPEG2000", "PPM"}
@@ -150,8 +150,10 @@ def _lost_metadata(image: Image.Image, back: Image.Image) -> list[str]:
         wanted.load(info["exif"])
         if not set(wanted) - {*_RESOLUTION, XMP} <= set(there):
             lost.append("EXIF data")
-    if info.get("dpi") and "dpi" not in back.info and _RESOLUTION[0] not in there:
-        lost.append("resolution")
+    if info.get("dpi") and _RESOLUTION[0] not in there:
+        kept = back.info.get("dpi") or (0, 0)  # JPEG rounds it
+        if any(abs(a - b) > 1 for a, b in zip(info["dpi"], kept, strict=True)):
+            lost.append("resolution")
     if info.get("xmp") and not (back.info.get("xmp") or XMP in there):
         lost.append("XMP")
     return lost
