@@ -48,7 +48,8 @@ from dictco_lib.errors import (
     quoted,
 )
 from dictco_lib.evaluation.curves import load_curve, load_per_image
-from dictco_lib.models import DictionaryCodec
+from dictco_lib.models import PRESETS as MEMBERS
+from dictco_lib.models import Codec, DictionaryCodec
 from dictco_lib.tiles import joined, tile_boxes
 from dictco_lib.training.data import Photos
 from dictco_lib.training.log import read_log
@@ -565,3 +566,22 @@ def test_small_tiles_are_synthesised_together():
         assert (seen == 1).all()
         assert len(big) <= 12 and big == sorted(big)
     assert joined(tile_boxes((200, 132), 64)) == tile_boxes((200, 132), 64)
+
+
+def test_shapes_of_empty_tensors_ask_for_no_memory(tmp_path):
+    model = Codec(replace(MEMBERS["nano_cca"], lmbdas=())).eval()
+    model.update()
+    state = to_published(model)
+    for key, value in state.items():
+        if value.dim() > 1 and value.is_floating_point() and key.endswith("weight"):
+            rows = 10 * len(value) if "cc_" in key else 4096
+            state[key] = torch.zeros(rows, 0, *value.shape[2:])
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="numbers, [0-9]+ are there"):
+        load_published(tmp_path / "a.pth")
+
+
+def test_every_member_has_whole_heads():
+    for change in ({"hyper_head_dim": 7}, {"support_head_dim": 7}, {"hyper_head_dim": 64}):
+        with pytest.raises(ConfigError, match="multiple of head_dim"):
+            Codec(replace(MEMBERS["nano_tcm"], **change))

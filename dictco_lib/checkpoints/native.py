@@ -14,13 +14,12 @@ from torch import Tensor
 
 from dictco_lib.checkpoints.census import MAX_TENSORS, check_header
 from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
-from dictco_lib.checkpoints.published import empty_model, load_published
+from dictco_lib.checkpoints.published import empty_model, load_published, skeleton_of
 from dictco_lib.config import CodecConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
 from dictco_lib.entropy.seal import Seal
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
 from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
-from dictco_lib.layers.meta import on_meta
 from dictco_lib.models import PRESETS, DictionaryCodec, config_from_dict
 
 FORMAT = "dictco-checkpoint-1"
@@ -180,7 +179,10 @@ def build(config: CodecConfig, state: dict[str, Tensor]) -> DictionaryCodec:
         CheckpointError: unless the tensors are all of the model's and no others, of its shapes
             and kinds, and finite; constants must be left out.
     """
-    wanted = _wanted(config, state)
+    with foreign(
+        f"config {quoted(config.name)} is of no possible size", CheckpointError, _GET_AGAIN
+    ):
+        wanted = _own_state(skeleton_of(config, state))
     missing = sorted(wanted.keys() - state.keys())
     unknown = sorted(state.keys() - wanted.keys())
     wrong = [
@@ -197,28 +199,6 @@ def build(config: CodecConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     model.load_state_dict(state, strict=False)
     _check_tables(model)
     return model
-
-
-def _wanted(config: CodecConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors without memory that a config asks for: a damaged one may ask for any size."""
-    # Each block has tensors of its own and each channel of z numbers of its own. (CompressAI's
-    # prior of z takes memory, whatever the device.)
-    numbers = sum(value.numel() for value in state.values())
-    if _least_tensors(config) > len(state) or config.N > numbers:
-        raise CheckpointError(
-            f"config {quoted(config.name)} needs more than the {len(state)} tensors of "
-            f"{numbers} numbers"
-        )
-    what = f"config {quoted(config.name)} is of no possible size"
-    with foreign(what, CheckpointError, _GET_AGAIN):
-        with torch.random.fork_rng(devices=[]), on_meta():
-            return _own_state(DictionaryCodec(config))
-
-
-def _least_tensors(config: CodecConfig) -> int:
-    """A number of tensors that a model has at the least: one for each of its blocks."""
-    blocks = (getattr(config, name, 0) for name in ("blocks", "depths", "residual_blocks"))
-    return sum(sum(n) if isinstance(n, tuple) else n for n in blocks)
 
 
 def _problem(key: str, got: Tensor, want: Tensor) -> str | None:

@@ -26,11 +26,13 @@ from dictco_lib.checkpoints.fit import (
 )
 from dictco_lib.config import CodecConfig
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
+from dictco_lib.layers.meta import on_meta
 from dictco_lib.models import FAMILIES, Codec
 from dictco_lib.models.layout import Layout, Sizes
 
 #: Every published layout.
 ALL = tuple(layout for page in FAMILIES.values() for layout in page.LAYOUTS)
+_SLACK = 2**24  # numbers that a model may ask for beyond what its file holds
 _OLD_PRIOR = re.compile(r"\.(_)(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
@@ -74,11 +76,40 @@ def empty_model(config: CodecConfig) -> Codec:
         return Codec(config).float().eval()
 
 
+def skeleton_of(config: CodecConfig, state: Mapping[str, Tensor]) -> Codec:
+    """The model of a config, without memory: a damaged file may ask for any size.
+
+    Raises:
+        CheckpointError: if the config asks for more than the file's tensors hold.
+    """
+    # Each block has tensors of its own and each channel of z numbers of its own. (CompressAI's
+    # prior of z takes memory, whatever the device.)
+    numbers = sum(value.numel() for value in state.values())
+    if _least_tensors(config) <= len(state) and config.N <= numbers:
+        with torch.random.fork_rng(devices=[]), on_meta():
+            return Codec(config)
+    raise CheckpointError(
+        f"config {quoted(config.name)} needs more than the {len(state)} tensors of {numbers} "
+        "numbers that are there"
+    )
+
+
+def _least_tensors(config: CodecConfig) -> int:
+    """A number of tensors that a model has at the least: one for each of its blocks."""
+    blocks = (getattr(config, name, 0) for name in ("blocks", "depths", "residual_blocks"))
+    return sum(sum(n) if isinstance(n, tuple) else n for n in blocks)
+
+
 def _empty_model_of(state: Mapping[str, Tensor], layout: Layout) -> Codec:
     what = f"looks like a {layout.name} checkpoint, but its sizes cannot be read"
     with foreign(what, CheckpointError, "is it complete?"):
         try:
-            return empty_model(layout.config(Sizes(state, layout)))
+            config = layout.config(Sizes(state, layout))
+            asked = sum(p.numel() for p in skeleton_of(config, state).parameters())
+            there = sum(value.numel() for value in state.values())
+            if asked > 4 * there + _SLACK:  # less is named tensor by tensor
+                raise CheckpointError(f"{what}: they ask for {asked} numbers, {there} are there")
+            return empty_model(config)
         except ConfigError as error:
             raise CheckpointError(f"{what}: {error}; is it complete?") from None
 

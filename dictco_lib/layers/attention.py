@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.errors import ConfigError
 from dictco_lib.layers.residual import DepthwiseConv
 
 
@@ -51,6 +52,9 @@ class WindowAttention(nn.Module):
         shifted: roll the map by half a window first; pairs of tokens that were no neighbours
             before the roll cannot see each other.
 
+    Raises:
+        ConfigError: if ``dim`` is no multiple of ``head_dim``.
+
     Reference:
         Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030.
     """
@@ -59,6 +63,8 @@ class WindowAttention(nn.Module):
 
     def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
         super().__init__()
+        if dim % head_dim or not dim:
+            raise ConfigError(f"width {dim} is not a multiple of head_dim {head_dim}")
         self.head_dim = head_dim
         self.heads = dim // head_dim
         self.window = window
