@@ -804,3 +804,18 @@ def test_force_replaces_no_input_of_the_same_run(run, tmp_path):
     after = contents("both")
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"a.dco.dco", "b.dco"}
+
+
+def test_streams_that_are_closed_stop_only_what_needs_them(model, tmp_path):
+    picture(tmp_path / "a.png")
+    command = f"{sys.executable} -m dictco_lib compress --quality 0 --model {model}"
+
+    def shell(line: str) -> subprocess.CompletedProcess:
+        return subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+
+    done = shell(f"{command} a.png out/ <&- >&- 2>&-")
+    assert done.returncode == 0 and names(tmp_path / "out") == ["a.dco"]
+    for line, what in ((f"{command} - x.dco <&-", "input"), (f"{command} a.png - >&-", "output")):
+        done = shell(line)
+        assert done.returncode == 1 and f"standard {what} is closed" in done.stderr
+    assert names(tmp_path) == ["a.png", "out/a.dco"]
