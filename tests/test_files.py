@@ -819,3 +819,14 @@ def test_streams_that_are_closed_stop_only_what_needs_them(model, tmp_path):
         done = shell(line)
         assert done.returncode == 1 and f"standard {what} is closed" in done.stderr
     assert names(tmp_path) == ["a.png", "out/a.dco"]
+
+
+def test_new_files_have_the_mode_that_the_user_asked_for(nano, tmp_path):
+    old = os.umask(0o027)
+    try:
+        save_checkpoint(nano, tmp_path / "a.safetensors")  # safetensors makes private files
+        files.write_atomic(tmp_path / "a.dco", b"x")
+    finally:
+        os.umask(old)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o640}
