@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from dictco_lib.files import is_full
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    _print_any_name()
+    _print_anything()
     try:
         with _ended_like_interrupts():
             return _run(_parsed(argv))
@@ -85,8 +86,17 @@ def _ended_like_interrupts() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _print_any_name() -> None:
-    """A name that the terminal's encoding lacks is printed escaped, and stops nothing."""
+def _print_anything() -> None:
+    """A name that the terminal's encoding lacks is printed escaped, and stops nothing.
+
+    Nor does a stream that was closed before the start (``>&-``), which Python makes None.
+    """
+    # Their numbers must not fall to a file of ours: what keeps libraries quiet redirects them.
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -206,13 +206,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         # The system takes the user's mask off; the name of a private file gets no public half.
         made = _temporary(path.parent, 0o666 if old is None else 0o600)
         temporary = made.__enter__()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         with _named(path, temporary):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # the bytes first, then the name: power may fail between
         with _named(path):
-            if old is not None:
+            if old is None:
+                temporary.chmod(mode)  # some libraries put a file of their own in its place
+            else:
                 _hand_on(old, temporary)
             os.replace(temporary, path)
     finally:

@@ -804,3 +804,29 @@ def test_force_replaces_no_input_of_the_same_run(run, tmp_path):
     after = contents("both")
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"a.dco.dco", "b.dco"}
+
+
+def test_streams_that_are_closed_stop_only_what_needs_them(model, tmp_path):
+    picture(tmp_path / "a.png")
+    command = f"{sys.executable} -m dictco_lib compress --quality 0 --model {model}"
+
+    def shell(line: str) -> subprocess.CompletedProcess:
+        return subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+
+    done = shell(f"{command} a.png out/ <&- >&- 2>&-")
+    assert done.returncode == 0 and names(tmp_path / "out") == ["a.dco"]
+    for line, what in ((f"{command} - x.dco <&-", "input"), (f"{command} a.png - >&-", "output")):
+        done = shell(line)
+        assert done.returncode == 1 and f"standard {what} is closed" in done.stderr
+    assert names(tmp_path) == ["a.png", "out/a.dco"]
+
+
+def test_new_files_have_the_mode_that_the_user_asked_for(nano, tmp_path):
+    old = os.umask(0o027)
+    try:
+        save_checkpoint(nano, tmp_path / "a.safetensors")  # safetensors makes private files
+        files.write_atomic(tmp_path / "a.dco", b"x")
+    finally:
+        os.umask(old)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o640}

@@ -227,6 +227,8 @@ def may_replace(path: str, force: bool, is_ours: Callable[[Path], bool], what: s
 def read_bytes(path: Path | None) -> bytes:
     """A file's bytes (None: standard input), or an error that says what is wrong with the path."""
     if path is None:
+        if sys.stdin is None:
+            raise DictcoError("standard input is closed; send a file into it, or name one")
         return sys.stdin.buffer.read()
     try:
         if kind := special_kind(path):
@@ -256,6 +258,8 @@ def write_standard(data: bytes) -> None:
 
 
 def check_standard() -> None:
-    """Refuse to fill a terminal with bytes."""
+    """Refuse to fill a terminal with bytes, or to write where nothing is."""
+    if sys.__stdout__ is None:
+        raise OptionError("standard output is closed; send it into a file or a pipe")
     if sys.stdout.isatty():
         raise OptionError("standard output is a terminal; send it into a file or a pipe")
