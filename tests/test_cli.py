@@ -128,17 +128,10 @@ def test_a_surprise_is_one_line_and_does_not_stop_a_folder(capsys, folder, tmp_p
 
     original = dictco_lib.images.read_picture
 
-<<<<<<< HEAD
-    def surprise(model, picture, *args, **options):
-        if picture.size == (301, 203):  # one.png
-            raise ZeroDivisionError("what\nnow")
-        return original(model, picture, *args, **options)
-=======
     def surprise(source):
         if source.name == "one.png":
             raise ZeroDivisionError("what\nnow")
         return original(source)
->>>>>>> in-rev1
 
     monkeypatch.setattr(dictco_lib.images, "read_picture", surprise)
     status, _, err = run(capsys, "compress", folder, tmp_path / "out")
