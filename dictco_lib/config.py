@@ -48,9 +48,10 @@ class CodecConfig:
     #: Fields of parts that exist only in training: no fingerprint depends on them.
     training_fields: ClassVar[tuple[str, ...]] = ()
     # What only dictionaries and published DictCO have; their own configuration has the fields.
-    experts: ClassVar[int] = 0
-    top_k: ClassVar[int] = 0
-    batch_norm: ClassVar[bool] = False
+    # (Without types: an annotation would move those fields to the front.)
+    experts = 0
+    top_k = 0
+    batch_norm = False
 
     name: str
     N: int = 192  # channels of z
