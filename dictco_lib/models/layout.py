@@ -125,7 +125,14 @@ class Sizes:
         return (shape[1] + 1) // 2, shape[0]
 
     def seen(self, side: int, groups: tuple[int, ...]) -> int:
-        """How many of the first slices the last one sees, beside ``side`` channels."""
+        """How many of the first slices the last one sees, beside ``side`` channels.
+
+        Raises:
+            LookupError: if that is no whole number of slices.
+        """
         last = f"latent_codec.slices.{len(groups) - 1}.mean.0.weight"
         channels = self.shape(last)[1] - side
-        return next(n for n in range(len(groups)) if sum(groups[:n]) == channels)
+        for n in range(len(groups)):
+            if sum(groups[:n]) == channels:
+                return n
+        raise LookupError(f"{last} sees {channels} channels of earlier slices, which no few have")
