@@ -47,7 +47,7 @@ def launch(recipe: Path, processes: int) -> None:
         command += ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={processes}"]
         command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         command += [f"--main_process_port={free_port()}", "-m"]
-    command += ["dictco_lib.training", str(recipe)]
+    command += ["dictco_lib", "train", str(recipe)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
