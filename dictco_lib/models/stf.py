@@ -14,10 +14,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dictco_lib.config import LMBDAS, CodecConfig
-from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.swin import PatchMerging, PatchSplitting, SwinBlocks
 from dictco_lib.models.layout import Layout, Sizes, skeleton
-from dictco_lib.models.wacnn import hyper_analysis, hyper_synthesis, hyper_widths
+from dictco_lib.models.wacnn import dictionary, head, hyper_analysis, hyper_synthesis, hyper_widths
+
+__all__ = ["LAYOUTS", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper", "synthesis"]
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,6 @@ def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
     """``h_a``: y -> z (B, N, H/4, W/4); ``h_scale`` and ``h_mean``: z_hat -> (B, M, H, W)."""
     a, b, d = c.hyper_widths
     return hyper_analysis((c.M, c.M, d, b, a, c.N)), _hyper_synthesis(c), _hyper_synthesis(c)
-
-
-def dictionary(c: Config) -> None:
-    """There is none."""
-
-
-def head(c: Config, k: int) -> SplitHead:
-    """Side information and the first slices, not the last ones."""
-    seen = min(k, c.seen_slices)
-    support = c.M + sum(c.groups[:seen])
-    nothing = (nn.Identity(), nn.Identity())
-    return SplitHead(nothing, support, c.groups[k], c.parameter_widths, seen)
 
 
 def _hyper_synthesis(c: Config) -> nn.Sequential:
