@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -568,20 +569,25 @@ def test_checking_leaves_nothing_behind(tmp_path):
 # Full disks
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """No file of this process may grow above 4096 bytes: the system says so as for a full disk."""
+    """No file of this process may grow above 4096 bytes: the system says so as for a full disk.
+
+    Inside a test only: the report of the tests may go to a file that is longer.
+    """
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_called_so_whoever_writes(tmp_path, nano, small_files):
+def test_a_full_disk_is_called_so_whoever_writes(tmp_path, nano):
     target = tmp_path / "x"
 
     def torch_save():
@@ -599,7 +605,8 @@ def test_a_full_disk_is_called_so_whoever_writes(tmp_path, nano, small_files):
         append,
     ):
         with pytest.raises(DiskFull, match=f"the disk is full: {target} cannot be written"):
-            write()
+            with small_files():
+                write()
         target.unlink(missing_ok=True)
     assert not list(tmp_path.iterdir())
 
