@@ -153,7 +153,7 @@ def test_weights_that_changed_do_not_code_before_the_next_update(nano, change):
         with pytest.raises(NotUpdatedError, match="have changed since .* model.update"):
             use()
     codec.update()
-    fresh = copy.deepcopy(codec)  # copies make a float64 twin of their own
+    fresh = copy.deepcopy(codec)  # copies make a float64 copy of their own
     assert codec.for_coding() is not before
     assert codec.compress(y, level) == fresh.compress(y, level) != old
 

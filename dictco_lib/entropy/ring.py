@@ -160,7 +160,8 @@ class LatentCodec(nn.Module):
         Returns:
             ``y_hat`` (inverse gain applied), ``likelihoods`` (``y``, ``z``), ``para`` (``y``,
             ``means``, ``scales``; in the gained domain) and ``routing``, a list per slice of
-            (B, K, H, W).
+            (B, K, H, W), empty without a dictionary; ``z``, gain applied, and ``side``, a
+            :class:`Side`.
         """
         coder = EstimatingCoder(self.entropy_bottleneck, self.gaussian)
         trace = self.run(coder, level, y)
@@ -231,9 +232,9 @@ class LatentCodec(nn.Module):
             return self
         place = (self.entropy_bottleneck.quantiles.device, self._overruled())
         if dtype not in self._copies or self._copies[dtype][0] != place:
-            twin = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
-            twin.seal()
-            self._copies[dtype] = (place, twin)
+            coding = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
+            coding.seal()
+            self._copies[dtype] = (place, coding)
         return self._copies[dtype][1]
 
     def _overruled(self) -> list:
@@ -241,11 +242,7 @@ class LatentCodec(nn.Module):
         return [getattr(m, "reroute", None) for m in self.modules() if hasattr(m, "reroute")]
 
     def _check_sealed(self) -> None:
-        if not self.y_tables.is_filled:
-            raise NotUpdatedError(
-                "the frequency tables are empty; call model.update() once after training, "
-                "or load a checkpoint that carries them"
-            )
+        self.y_tables.check_filled()
         if self._seal is None or not self._seal.holds(self._tensors()):
             raise NotUpdatedError(
                 "the weights have changed since the tables for coding were made; call "
@@ -272,7 +269,7 @@ class LatentCodec(nn.Module):
             One :class:`LatentStreams` per image.
 
         Raises:
-            NotUpdatedError: if the tables are empty.
+            NotUpdatedError: if the tables are empty, or of other weights.
         """
         return self.compress_with_latent(y, level, dtype)[0]
 

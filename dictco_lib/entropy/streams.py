@@ -61,6 +61,14 @@ class FrequencyTables(nn.Module):
         """Whether the tables were built or loaded."""
         return self.half_widths.numel() > 0
 
+    def check_filled(self) -> None:
+        """Raise NotUpdatedError unless the tables were built or loaded."""
+        if not self.is_filled:
+            raise NotUpdatedError(
+                "the frequency tables are empty; call model.update() once after training, "
+                "or load a checkpoint that carries them"
+            )
+
     def fill(self, probabilities: list[np.ndarray]) -> None:
         """Build the tables.
 
@@ -144,11 +152,7 @@ class FrequencyTables(nn.Module):
         return bits
 
     def _plan(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if not self.is_filled:
-            raise NotUpdatedError(
-                "the frequency tables are empty; call model.update() once after training, "
-                "or load a checkpoint that carries them"
-            )
+        self.check_filled()
         widths = self.half_widths.cpu().numpy()
         if self._models is None:
             ends = np.cumsum(2 * widths + 2)[:-1]
