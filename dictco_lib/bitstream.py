@@ -124,7 +124,8 @@ def pack(container: Container) -> bytes:
     """Bytes of a .dco file.
 
     Raises:
-        BadHeader: if :func:`unpack` would not accept the file.
+        BadHeader: if a number of the header is one that :func:`unpack` refuses; the chunks are
+            taken as they are.
     """
     quality = FIXED_RATE if container.quality is None else round(container.quality * 100)
     _check_header(

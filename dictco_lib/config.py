@@ -1,4 +1,4 @@
-"""Model configurations: one frozen dataclass, and the presets by name."""
+"""Model configurations: what all members share, the numbers of DCAE and DictCO, their presets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MS_SSIM_MIN_SIDE = 160
 #: fingerprints.
 _LATER_FIELDS = ("top_k",)
 MAX_SLICES = 240
-#: No field of a configuration is larger: about ten times what the field publishes. Whatever
+#: No field of a configuration is larger: several times what the field publishes. Whatever
 #: multiplies must have a bound, because a configuration may come with a file.
 _MOST = {
     "blocks": 64, "residual_blocks": 32, "reduction": 256, "window": 64, "hyper_window": 64,
@@ -70,9 +70,6 @@ class CodecConfig:
             len(self.lmbdas) != 1 and list(self.lmbdas) == sorted(set(self.lmbdas)),
             f"lmbdas {quoted(self.lmbdas)} must be empty or at least two increasing values",
         )
-
-    def _check_multiple(self, width: int, head: int) -> None:
-        self._check(width % head == 0, f"width {width} is not a multiple of head_dim {head}")
 
     def _check_types(self) -> None:
         """Values may come from a file: every one is checked before anything is computed."""
@@ -177,7 +174,7 @@ class ModelConfig(CodecConfig):
         super().__post_init__()
         widths = (*self.widths, self.N)
         for width, head in zip(widths, (*self.head_dims, self.hyper_head_dim), strict=True):
-            self._check_multiple(width, head)
+            self._check(width % head == 0, f"width {width} is not a multiple of head_dim {head}")
         self._check(
             self.dictionary_dim % self.heads == 0,
             f"dictionary_dim {self.dictionary_dim} is not a multiple of heads {self.heads}",

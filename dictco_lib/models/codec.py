@@ -65,7 +65,8 @@ class Codec(nn.Module):
         Returns:
             ``x_hat`` (B, 3, H, W), not clamped; ``likelihoods`` with ``y`` and ``z``; ``para``
             with ``y``, ``means`` and ``scales`` (raw, before the lower bound), all of the padded
-            size; ``routing``, if asked for: per slice (B, K, H/16, W/16).
+            size; ``routing``, if asked for: per slice (B, K, H/16, W/16); in training mode
+            ``training_loss``, see :meth:`training_loss`.
 
         Raises:
             ShapeError: if x is not a float batch of RGB images.
