@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from dictco_lib.config import Y_STRIDE, Z_STRIDE
 from dictco_lib.errors import (
     BadChecksum,
     BadHeader,
@@ -39,7 +40,6 @@ MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
 GUARD_BYTES = 6  # of an entry of the guard
 _WORD = 4  # streams are made of words of 32 bits, at least one
-_STRIDE = 64  # sides are padded to multiples of so many pixels, 4 latent samples
 _GET_AGAIN = "get the file again"
 
 
@@ -244,11 +244,21 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
         )
 
 
+def latent_shape(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the latent of a picture of this width and height."""
+    width, height = size
+    return tuple(-(-side // Z_STRIDE) * Z_STRIDE // Y_STRIDE for side in (height, width))
+
+
+def is_one_tile(shape: tuple[int, int], tile: int) -> bool:
+    """Whether encoders make one tile of a latent of this shape: it is not much larger than one."""
+    return shape[0] * shape[1] <= tile * tile * 3 // 2
+
+
 def _tiles(width: int, height: int, tile: int) -> int:
     """How many tiles a picture has; BadHeader for a side that no encoder chooses."""
-    down, across = (4 * -(-side // _STRIDE) for side in (height, width))
-    # Encoders make one tile of what is not much larger than one.
-    if tile % 4 or (tile and down * across <= tile * tile * 3 // 2):
+    down, across = latent_shape((width, height))
+    if tile % 4 or (tile and is_one_tile((down, across), tile)):
         raise BadHeader(
             f"the header says tiles of {tile} latent samples in a latent of {down}x{across}, where "
             f"encoders make no such tiles; {_GET_AGAIN}"

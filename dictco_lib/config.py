@@ -18,6 +18,8 @@ MS_SSIM_MIN_SIDE = 160
 #: fingerprints.
 _LATER_FIELDS = ("top_k",)
 MAX_SLICES = 240
+#: Pixels of the picture per sample of y and of z, down and across: fixed by the family.
+Y_STRIDE, Z_STRIDE = 16, 64
 #: No field of a configuration is larger: several times what the field publishes. Whatever
 #: multiplies must have a bound, because a configuration may come with a file.
 _MOST = {
@@ -38,7 +40,7 @@ MAX_ACTIVATION = 2**22
 class CodecConfig:
     """What all members of the family have in common; a page adds numbers of its own.
 
-    The image-side strides are fixed by the family: ``y`` has stride 16 and ``z`` stride 64.
+    The strides are no part of it: see :data:`Y_STRIDE`.
     """
 
     #: Which page of ``models/`` the numbers are for.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dictco_lib.arguments import check_codec, file_bytes
 from dictco_lib.bitstream import Reader
+from dictco_lib.config import Z_STRIDE
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, LossWarning, QualityError
 from dictco_lib.images import Picture, read_aloud, to_uint8
@@ -139,6 +140,7 @@ def decode_plain(model: DictionaryCodec, source: object) -> Image.Image:
     with file_bytes(source) as data:
         file = unpack_plain(data)
     left, right, top, bottom = _padding(file.height, file.width, BadHeader)
-    shape = ((file.height + top + bottom) // 64, (file.width + left + right) // 64)
+    height, width = file.height + top + bottom, file.width + left + right
+    shape = (height // Z_STRIDE, width // Z_STRIDE)
     x_hat = model.g_s(decompress_plain(model.latent_codec, file.y, file.z, shape))[0]
     return Image.fromarray(to_uint8(x_hat[:, top : top + file.height, left : left + file.width]))

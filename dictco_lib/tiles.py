@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dictco_lib.bitstream import is_one_tile, latent_shape
+from dictco_lib.config import Y_STRIDE
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import Picture, blank, rounded
-from dictco_lib.models.codec import STRIDE, DictionaryCodec
+from dictco_lib.models.codec import DictionaryCodec
 
-LATENT_STRIDE = 16
 #: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
 TILE = 64
 MAX_TILE = 128  # bounds the memory that a file can ask for
@@ -33,13 +34,13 @@ def tile_side(shape: tuple[int, int], tile: int) -> int:
         raise ImageError(
             f"tile side {tile} must be a multiple of 4 latent samples up to {MAX_TILE}"
         )
-    return 0 if shape[0] * shape[1] <= tile * tile * 3 // 2 else tile
+    return 0 if is_one_tile(shape, tile) else tile
 
 
 def tile_boxes(shape: tuple[int, int], tile: int) -> list[Box]:
     """Boxes in latent samples, row by row."""
-    area = (min(tile, shape[0]) * min(tile, shape[1])) if tile else shape[0] * shape[1]
-    if tile % 4 or area > MAX_TILE * MAX_TILE * 3 // 2:
+    largest = (min(tile, shape[0]), min(tile, shape[1])) if tile else shape
+    if tile % 4 or not is_one_tile(largest, MAX_TILE):
         raise BadHeader(
             f"tiles of {tile} latent samples in a latent of {shape[0]}x{shape[1]}: expected a "
             f"multiple of 4 up to {MAX_TILE}; get the file again"
@@ -55,12 +56,6 @@ def tile_boxes(shape: tuple[int, int], tile: int) -> list[Box]:
         for top in rows
         for left in cols
     ]
-
-
-def latent_shape(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the latent of a picture of this width and height."""
-    width, height = size
-    return tuple(-(-side // STRIDE) * STRIDE // LATENT_STRIDE for side in (height, width))
 
 
 def tiles_of(boxes: list[Box], window: Box) -> tuple[list[int], list[int]]:
@@ -148,7 +143,7 @@ def _synthesise_box(
     y, x = origin
     y_hat = band[:, :, top - y : bottom - y, left - x : right - x]
     x_hat = model.g_s(_like_model(model, y_hat))[0]
-    rows, cols = (slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in inner)
+    rows, cols = (slice(Y_STRIDE * s.start, Y_STRIDE * s.stop) for s in inner)
     return x_hat[:, rows, cols].float().cpu()
 
 
@@ -214,7 +209,7 @@ def _malloc_trim():
 
 
 def _in_pixels(box: Box) -> Box:
-    return tuple(LATENT_STRIDE * side for side in box)
+    return tuple(Y_STRIDE * side for side in box)
 
 
 def _overlap(a: Box, b: Box) -> Box | None:

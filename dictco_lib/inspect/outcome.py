@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dictco_lib.config import Z_STRIDE
 from dictco_lib.errors import ImageError
 from dictco_lib.images import read_picture, to_uint8
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.models.codec import STRIDE
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def middle(pixels: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarra
         ImageError: if nothing would be left.
     """
     sides = zip(pixels.shape[:2], size or pixels.shape[:2], strict=True)
-    height, width = (min(has, want) // STRIDE * STRIDE for has, want in sides)
+    height, width = (min(has, want) // Z_STRIDE * Z_STRIDE for has, want in sides)
     if not height or not width:
-        raise ImageError(f"a picture of {pixels.shape[:2]} has no middle with sides of {STRIDE}")
+        raise ImageError(f"a picture of {pixels.shape[:2]} has no middle with sides of {Z_STRIDE}")
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 

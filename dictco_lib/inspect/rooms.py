@@ -17,18 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dictco_lib.config import ModelConfig
+from dictco_lib.config import Y_STRIDE, Z_STRIDE, ModelConfig
 from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ShapeError
 from dictco_lib.inspect.hooks import watching
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.models.codec import STRIDE
 
 #: The parts that an encoder runs, and those that a decoder runs.
 ENCODER, DECODER = ("g_a", "h_a", "h_s", "slices"), ("h_s", "slices", "g_s")
-#: Pixels of the picture per sample of z and of y.
-Z_STRIDE, Y_STRIDE = 64, 16
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def measure_rooms(config: ModelConfig, height: int = 512, width: int = 768) -> l
         height: of the picture, a multiple of 64.
         width: of the picture, a multiple of 64.
     """
-    if height % STRIDE or width % STRIDE:
-        raise ShapeError(f"{height}x{width}: rooms are measured for multiples of {STRIDE}")
+    if height % Z_STRIDE or width % Z_STRIDE:
+        raise ShapeError(f"{height}x{width}: rooms are measured for multiples of {Z_STRIDE}")
     with torch.device("meta"):
         model = DictionaryCodec(config).eval().requires_grad_(False)
         x = torch.empty(1, 3, height, width)

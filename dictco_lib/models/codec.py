@@ -6,18 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dictco_lib.config import CodecConfig
+from dictco_lib.config import Z_STRIDE, CodecConfig
 from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import QualityError, ShapeError, TrainingModeError
 from dictco_lib.models.family import FAMILIES, preset
 
-#: Sides of the padded image are multiples of this: one sample of z.
-STRIDE = 64
 
-
-def pad_to_stride(x: Tensor, stride: int = STRIDE) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of the stride."""
-    return F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride), mode="replicate")
+def pad_to_stride(x: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of the stride of z."""
+    return F.pad(x, (0, -x.shape[-1] % Z_STRIDE, 0, -x.shape[-2] % Z_STRIDE), mode="replicate")
 
 
 class Codec(nn.Module):
