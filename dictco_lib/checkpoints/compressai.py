@@ -61,6 +61,12 @@ def _skeleton(
     )
 
 
+def _slices(state: State) -> list[int]:
+    """Numbers of the slices of an author's state dict."""
+    found = map(re.compile(r"lrp_transforms\.(\d+)\.").match, state)
+    return sorted({int(m[1]) for m in found if m})
+
+
 def _exchanged(state: State) -> State:
     """Swap the inputs that stand for scales and for means: CompressAI has the means first.
 
@@ -123,12 +129,11 @@ def _unpack_tcm(state: State) -> State:
 
 def _pack_cca(state: State) -> State:
     """Zeros for the port's auxiliary LRP networks that no output depends on."""
-    packed = dict(state)
+    packed = _with_projections(state, "conv1", "project")
     stem = "aux_entropymodel.lrp_transforms."
     if not any(key.startswith(stem) for key in state):
         return packed
-    slices = {int(m[1]) for m in map(re.compile(r"lrp_transforms\.(\d+)\.").match, state) if m}
-    for k in slices:
+    for k in _slices(state):
         for key in [key for key in state if key.startswith(f"lrp_transforms.{k}.")]:
             name = "aux_entropymodel." + key
             if name not in state:
@@ -143,10 +148,21 @@ def _pack_cca(state: State) -> State:
 
 def _unpack_cca(state: State) -> State:
     """Auxiliary LRP networks of the last two slices go: no later slice sees what they refine."""
-    found = [re.match(r"lrp_transforms\.(\d+)\.", key) for key in state]
-    last = max(int(m[1]) for m in found if m)
+    last = max(_slices(state))
     idle = tuple(f"aux_entropymodel.lrp_transforms.{k}." for k in (last - 1, last))
+    state = _with_projections(state, "project", "conv1")
     return {key: value for key, value in state.items() if not key.startswith(idle)}
+
+
+def _with_projections(state: State, old: str, new: str) -> State:
+    """Another name for a layer of the NAF blocks; other blocks have layers of the same name."""
+    gate = ".dwconv.0.weight"
+    blocks = {key.removesuffix(gate) for key in state if key.endswith(gate)}
+    renamed = {}
+    for key, value in state.items():
+        block, _, leaf = key.rpartition(f".{old}.")
+        renamed[f"{block}.{new}.{leaf}" if block in blocks else key] = value
+    return renamed
 
 
 _TCM_WORDS = (
@@ -238,11 +254,6 @@ def _reworded(key: str, words: tuple[tuple[str, str], ...]) -> str:
     return key
 
 
-def _naf_blocks(state: Mapping[str, Tensor], gate: str) -> set[str]:
-    """Prefixes of CCA's NAF blocks: only there is ``conv1`` called otherwise."""
-    return {key.removesuffix(gate) for key in state if key.endswith(gate)}
-
-
 def to_container(published: Mapping[str, Tensor], name: str) -> State:
     """An author's state dict in CompressAI's layout, ready for a strict load there.
 
@@ -259,19 +270,13 @@ def to_container(published: Mapping[str, Tensor], name: str) -> State:
         )
     box = CONTAINERS[name]
     state = box.pack(dict(published))
-    naf = _naf_blocks(state, ".dwconv.0.weight")
-    numbers = map(re.compile(r"lrp_transforms\.(\d+)\.").match, state)
-    slices = sorted({int(m[1]) for m in numbers if m})
-    result = {}
+    slices, result = _slices(state), {}
     for key, value in state.items():
         if _GAUSSIAN in key:  # a copy in each slice
             leaf = key.rpartition(_GAUSSIAN)[2]
             base = _CODEC if key.startswith(_GAUSSIAN) else _INNER + "latent_codec.y{k}."
             result |= {base.format(k=k) + _GAUSSIAN + leaf: value.clone() for k in slices}
             continue
-        stem = key.rpartition(".conv1.")[0]
-        if name == "cca" and stem in naf:
-            key = f"{stem}.project.{key.rpartition('.')[2]}"
         result[_reworded(_renamed(key, list(box.names)), box.words)] = value
     return result
 
@@ -285,7 +290,7 @@ def container_of(state: Mapping[str, Tensor]) -> str | None:
         raise CheckpointError(
             f"CompressAI's layout of a model that is not known: first keys {listed(list(state))}"
         )
-    return "saaf" if "saaf" in found else found[-1]
+    return found[-1]  # the later one tells more
 
 
 def from_container(state: Mapping[str, Tensor], name: str) -> State:
@@ -295,7 +300,6 @@ def from_container(state: Mapping[str, Tensor], name: str) -> State:
         CheckpointError: if the slices' copies of the Gaussian's buffers contradict each other.
     """
     box = CONTAINERS[name]
-    naf = _naf_blocks(state, ".pointwise_depthwise.0.weight")
     words = tuple((new, old) for old, new in reversed(box.words))
     names = [(new, old) for old, new in box.names]
     result: State = {}
@@ -307,8 +311,5 @@ def from_container(state: Mapping[str, Tensor], name: str) -> State:
                     f"{key} differs from the other slices' copies of {one}; which is meant?"
                 )
             continue
-        stem = key.rpartition(".project.")[0]
-        if stem in naf:
-            key = f"{stem}.conv1.{key.rpartition('.')[2]}"
         result[_renamed(_reworded(key, words), names)] = value
     return box.unpack(result)

@@ -76,7 +76,7 @@ def save_checkpoint(
     """
     state = {}
     for key, value in _own_state(model).items():
-        if half and _is_halved(value):
+        if half and _is_matrix(value):
             value = _halved(value)
         state[key] = value.detach().cpu().contiguous()
     metadata = {
@@ -99,7 +99,7 @@ def is_halved(path: str | Path) -> bool:
         return any(file.get_slice(key).get_dtype() == "F16" for key in file.keys())
 
 
-def _is_halved(value: Tensor) -> bool:
+def _is_matrix(value: Tensor) -> bool:
     """Matrices and kernels; vectors are small and some (gains, medians) deserve every digit."""
     return value.is_floating_point() and value.dim() > 1 and value.numel() > 4096
 
@@ -227,7 +227,7 @@ def export(source: str | Path, target: str | Path) -> None:
     """
     model = load_checkpoint(source, update=False)
     for value in model.parameters():
-        if _is_halved(value):
+        if _is_matrix(value):
             value.data = _halved(value).float()
     model.update()
     save_checkpoint(model, target, half=True, info=read_info(source)["info"])

@@ -33,7 +33,7 @@ from dictco_lib.models.layout import Layout, Sizes
 #: Every published layout.
 ALL = tuple(layout for page in FAMILIES.values() for layout in page.LAYOUTS)
 _SLACK = 2**24  # numbers that a model may ask for beyond what its file holds
-_OLD_PRIOR = re.compile(r"\.(_)(matrix|bias|factor)(\d)$")
+_OLD_PRIOR = re.compile(r"\._(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
 
@@ -41,8 +41,8 @@ def load_published(source: str | Path | Mapping) -> Codec:
     """Load a model from the authors' checkpoint of any member of the family.
 
     Family and sizes are read from the tensors; CompressAI's containerised layout of the same
-    members is recognised too. Buffers that hold constants may be missing, and
-    so may tables that CompressAI has not filled yet.
+    members is recognised too. Buffers that hold constants may be missing, and so may tables that
+    CompressAI has not filled yet.
 
     Args:
         source: path of a ``torch.save`` file (read with ``weights_only``), or its state dict;
@@ -132,7 +132,7 @@ def _normalised(state: Mapping) -> dict[str, Tensor]:
                 "state dict itself, or a mapping that holds it as 'state_dict'"
             )
         key = str(key).removeprefix("module.")
-        key = _OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[2]]}.{m[3]}", key)
+        key = _OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[1]]}.{m[2]}", key)
         if not is_same(result.setdefault(key, value), value):
             raise CheckpointError(
                 f"tensor {quoted(key)} is there twice, with different values; keep one"

@@ -296,7 +296,7 @@ class EncodingCoder:
     def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
         """Quantised z; its bytes start every image's streams."""
         symbols = (z - medians).round()
-        rows = _channel_rows(symbols.shape[1:])
+        rows = channel_rows(symbols.shape[1:])
         for streams, values in zip(self.streams, symbols, strict=True):
             flat = to_symbols(values)
             streams.z = self.tables.z.encode(flat, rows)
@@ -335,7 +335,7 @@ class DecodingCoder:
 
     def code_z(self, z: None, medians: Tensor) -> Tensor:
         """Quantised z."""
-        rows = _channel_rows(self.z_shape)
+        rows = channel_rows(self.z_shape)
         flat = [verified(self.tables.z, s.z, rows, s.sums[0], "z") for s in self.streams]
         symbols = torch.from_numpy(np.stack(flat)).to(medians)
         return in_one_layout(symbols.reshape(-1, *self.z_shape) + medians)
@@ -355,7 +355,7 @@ class DecodingCoder:
         return verified(self.tables.y, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
 
 
-def _channel_rows(shape: tuple[int, ...]) -> np.ndarray:
+def channel_rows(shape: tuple[int, ...]) -> np.ndarray:
     """Table row of each flattened symbol of one image of z, (N, h, w): its channel."""
     return np.repeat(np.arange(shape[0], dtype=np.int32), shape[1] * shape[2])
 

@@ -281,10 +281,7 @@ def sparse_attend(
     dim = q.shape[-1]
     values = attention.norm_dictionary(entries)
     keys = attention.to_key(values)
-
-    def split(t: Tensor) -> Tensor:  # (rows, D) -> (h, rows, D / h)
-        return t.reshape(-1, attention.heads, dim // attention.heads).transpose(0, 1)
-
+    split = attention.split_heads
     flat, weights = q.reshape(-1, dim), gates.reshape(-1, len(entries))
     context = torch.zeros_like(flat)
     for k in range(len(entries)):

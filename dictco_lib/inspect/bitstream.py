@@ -21,6 +21,7 @@ from dictco_lib.entropy.streams import (
     DecodingCoder,
     LatentStreams,
     Tables,
+    channel_rows,
     in_one_layout,
 )
 from dictco_lib.errors import BadChecksum
@@ -220,7 +221,7 @@ def z_symbols(
     model: DictionaryCodec, streams: LatentStreams, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Table rows (flat) and symbols (N, h, w) of z of one tile."""
-    rows = np.repeat(np.arange(shape[0], dtype=np.int32), shape[1] * shape[2])
+    rows = channel_rows(shape)
     return rows, model.latent_codec.z_tables.decode(streams.z, rows).reshape(shape)
 
 

@@ -221,10 +221,9 @@ class AttentionStage(nn.Module):
     ) -> None:
         super().__init__()
         self.window = window
-        options = {"attention": attention}
         self.blocks = nn.Sequential(
             *(
-                AttentionBlock(dim, head_dim, window, shifted=i % 2 == 1, **options)
+                AttentionBlock(dim, head_dim, window, shifted=i % 2 == 1, attention=attention)
                 for i in range(blocks)
             )
         )

@@ -166,7 +166,7 @@ class DictionaryAttention(nn.Module):
             Shape (h, BHW, K, N), adding up to 1 over the N entries.
         """
         keys = self.to_key(self.norm_dictionary(entries))
-        logits = self._split(q) @ self._split(keys).mT * self.temperature  # (h, BHW, KN)
+        logits = self.split_heads(q) @ self.split_heads(keys).mT * self.temperature  # (h, BHW, KN)
         return logits.unflatten(-1, entries.shape[:2]).softmax(-1)
 
     def attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
@@ -182,9 +182,9 @@ class DictionaryAttention(nn.Module):
         """
         weights = self.expert_weights(q, entries)
         weights = (weights * gates.reshape(1, -1, len(entries), 1)).flatten(-2)
-        context = weights @ self._split(self.norm_dictionary(entries))  # (h, BHW, D / h)
+        context = weights @ self.split_heads(self.norm_dictionary(entries))  # (h, BHW, D / h)
         return context.transpose(0, 1).reshape(q.shape)
 
-    def _split(self, t: Tensor) -> Tensor:
-        """(..., D) -> (h, rows, D / h)."""
+    def split_heads(self, t: Tensor) -> Tensor:
+        """One matrix for each head: (..., D) -> (h, rows, D / h)."""
         return t.reshape(-1, self.heads, t.shape[-1] // self.heads).transpose(0, 1)

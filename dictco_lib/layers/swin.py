@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from compressai.layers import ResidualBlock
@@ -30,12 +32,19 @@ class SwinBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class SwinBlocks(nn.Sequential):
-    """Plain and shifted blocks by turns, on (B, C, H, W) of any size.
+def _in_windows(blocks: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tensor:
+    """Run blocks on a map (B, C, H, W) of any size.
 
-    A map whose sides are no multiples of the window is zero-padded at the bottom and right for
-    all blocks, and cropped afterwards.
+    If its sides are no multiples of the window, it is zero-padded at the bottom and right for all
+    blocks, and cropped afterwards.
     """
+    height, width = x.shape[-2:]
+    x = F.pad(x, (0, -width % window, 0, -height % window))
+    return blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
+
+
+class SwinBlocks(nn.Sequential):
+    """Plain and shifted blocks by turns, on (B, C, H, W) of any size."""
 
     def __init__(self, dim: int, head_dim: int, window: int, blocks: int) -> None:
         super().__init__(
@@ -45,10 +54,7 @@ class SwinBlocks(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        height, width = x.shape[-2:]
-        out = F.pad(x, (0, -width % self.window, 0, -height % self.window))
-        out = super().forward(out.permute(0, 2, 3, 1))
-        return out.permute(0, 3, 1, 2)[..., :height, :width]
+        return _in_windows(super().forward, x, self.window)
 
 
 class MixedBlock(nn.Module):
@@ -72,9 +78,7 @@ class MixedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 2 branch, H, W) to the same shape."""
         a, b = self.conv_in(x).chunk(2, dim=1)
-        height, width = b.shape[-2:]
-        b = F.pad(b, (0, -width % self.window, 0, -height % self.window))
-        b = self.swin(b.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
+        b = _in_windows(self.swin, b, self.window)
         return x + self.conv_out(torch.cat([self.conv_block(a) + a, b], dim=1))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dictco_lib.config import LMBDAS, CodecConfig
+from dictco_lib.entropy.gaussian import quantize_ste
 from dictco_lib.entropy.heads import Side, SplitHead
 from dictco_lib.entropy.noise import FactorisedPrior
 from dictco_lib.layers.naf import NAFBlock
@@ -166,7 +167,7 @@ class AuxiliaryContext(nn.Module):
         for head, part in zip(self.slices, y.split(self.groups, dim=1), strict=True):
             prediction = head(side, earlier[: head.sees], None)
             likelihoods.append(gaussian(part, prediction.scale, prediction.mean)[1])
-            y_bar = part + ((part - prediction.mean).round() - (part - prediction.mean)).detach()
+            y_bar = quantize_ste(part - prediction.mean) + prediction.mean
             earlier.append(head.refine(prediction, y_bar) if hasattr(head, "lrp") else y_bar)
         return {"y_aux": self.prior(y)[1], "y_cca": torch.cat(likelihoods, dim=1)}
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dictco_lib.config import ModelConfig
+from dictco_lib.config import PRESETS, ModelConfig
 from dictco_lib.entropy.heads import JointHead
 from dictco_lib.layers.attention import AttentionStage, WindowAttention
 from dictco_lib.layers.dictionary import DictionaryAttention
 from dictco_lib.layers.residual import Downsample, Upsample, downsampling_conv, upsampling_conv
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
+
+__all__ = [
+    "LAYOUTS", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper", "synthesis",
+]  # fmt: skip
+Config = ModelConfig
 
 
 def analysis(c: ModelConfig, attention: type[WindowAttention] = WindowAttention) -> nn.Sequential:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dictco_lib import config as configs
-from dictco_lib.config import CodecConfig, ModelConfig
+from dictco_lib.config import CodecConfig
 from dictco_lib.errors import ConfigError, listed, quoted
 from dictco_lib.models import cca, dictionary, saaf, stf, tcm, wacnn
 
@@ -16,12 +15,9 @@ FAMILIES = {
     "cca": cca,
     "saaf": saaf,
 }
-_CONFIGS: dict[str, type[CodecConfig]] = {
-    name: ModelConfig if page is dictionary else page.Config for name, page in FAMILIES.items()
-}
 #: Configurations by name: published sizes, small ones for tests and notebooks, what ships.
-PRESETS: dict[str, CodecConfig] = dict(configs.PRESETS)
-for _page in (wacnn, stf, tcm, cca, saaf):
+PRESETS: dict[str, CodecConfig] = {}
+for _page in FAMILIES.values():
     PRESETS |= _page.PRESETS
 
 
@@ -46,8 +42,8 @@ def config_from_dict(values: dict) -> CodecConfig:
         raise ConfigError(f"model config is a {type(values).__name__}, expected a table")
     values = dict(values)
     family = values.pop("family", "dictionary")
-    if not isinstance(family, str) or family not in _CONFIGS:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(
-            f"model config names the family {quoted(family)}, known are [{listed(_CONFIGS)}]"
+            f"model config names the family {quoted(family)}, known are [{listed(FAMILIES)}]"
         )
-    return _CONFIGS[family].from_dict(values)
+    return FAMILIES[family].Config.from_dict(values)
