@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dictco_lib.commands import DECLARATIONS
-from dictco_lib.commands.common import explain, forget
+from dictco_lib.commands.common import explain, forget, say, unsaid
 from dictco_lib.commands.options import declare_in
-from dictco_lib.files import is_full
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,17 +45,18 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace) -> int:
+    error: Exception | None = None
     try:
         args.run(args)
-        sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough
         forget(sys.stdout)
-    except Exception as error:
-        print(f"dictco: error: {explain(error, args.debug)}", file=sys.stderr)
-        if is_full(error):
-            forget(sys.stdout)  # or Python would try once more, and complain
-        return 1
-    return 0
+    except Exception as found:
+        error = found
+    lost = unsaid()  # in any case, for a stream that is full is forgotten then
+    if error := error or lost:
+        say(f"dictco: error: {explain(error, args.debug)}", sys.stderr)
+        unsaid()
+    return 1 if error else 0
 
 
 class _Ended(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -55,7 +56,8 @@ class Lines:
             self.n, self.total, self._last - self._start, ncols=0, unit=self.unit,
             unit_scale=self._scale, initial=self._initial, postfix=self._postfix,
         )  # fmt: skip
-        print(line.strip(), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk, or nobody who reads: the work goes on
+            print(line.strip(), file=sys.stderr, flush=True)
 
 
 def bar(

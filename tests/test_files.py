@@ -511,15 +511,6 @@ def test_an_output_that_is_replaced_keeps_its_mode_and_its_link(run, tmp_path, m
     assert Path("link.dco").is_symlink() and stat.S_IMODE(os.stat("real.dco").st_mode) == mode
 
 
-def test_a_new_file_has_the_mode_that_the_user_asks_for(tmp_path):
-    old = os.umask(0o027)
-    try:
-        files.write_atomic(tmp_path / "a", b"x")
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
 # Finding out before the work
 
 
@@ -619,6 +610,25 @@ def test_a_full_standard_output_is_called_so():
         )  # fmt: skip
     assert done.returncode == 1 and "the disk is full" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_lines_that_a_full_disk_does_not_take_fail_no_file(model, tmp_path, stream, unbuffered):
+    for i, name in enumerate("abc"):
+        picture(tmp_path / f"{name}.png", i)
+    command = [sys.executable, "-m", "dictco_lib", "compress", "a.png", "b.png", "c.png", "out/"]
+    command += ["--quality", "0", "--model", str(model)]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, **streams)
+    assert names(tmp_path / "out") == ["a.dco", "b.dco", "c.dco"]
+    if stream == "stdout":
+        assert done.returncode == 1 and "failed" not in done.stderr
+        assert done.stderr.count("the disk is full") == 1
+    else:
+        assert done.stdout.splitlines()[-1] == "3 done"
 
 
 # Other streams

@@ -164,9 +164,10 @@ def test_the_command_crops(nano, tiled, tmp_path, capsys):
     assert "100x40 RGB" in capsys.readouterr().out
     want = np.asarray(dictco_lib.decode(nano, tiled))[30:70, 70:170]
     assert np.array_equal(Image.open(tmp_path / "a.png"), want)
-    for crop in ("1,2,3", "a,b,c,d", "0,0,9999,1", "1.5,0,1,1"):
-        assert main(["decompress", *arguments, "--crop", crop, *model]) == 1
-        assert "crop" in capsys.readouterr().err
+    for crop in ("1,2,3", "a,b,c,d", "0,0,9999,1", "1.5,0,1,1", "-1,0,5,5", "-.5,0,5,5"):
+        for option in (["--crop", crop], [f"--crop={crop}"]):
+            assert main(["decompress", *arguments, *option, *model]) == 1
+            assert "dictco: error: " in (err := capsys.readouterr().err) and "crop" in err
     assert np.array_equal(Image.open(tmp_path / "a.png"), want)
 
 

@@ -20,13 +20,13 @@ from dictco_lib.progress import bar
 
 if TYPE_CHECKING:
     from dictco_lib.commands.jobs import Job, Plan
-    from dictco_lib.progress import Lines
 
 DEFAULT_MODEL = "classroom"
 #: Names on the command line -> names of curves.
 METRICS = {"psnr": "PSNR", "ms-ssim": "MS-SSIM"}
 PLAIN_SUFFIX = ".bin"
 _MOST_NAMED = 5
+_unsaid: list[OSError] = []  # like the streams, of the process
 
 
 def find_device(name: str) -> str:
@@ -67,12 +67,33 @@ def shown(text: object) -> str:
     )
 
 
-def say(text: str, file: TextIO | None = None) -> None:
-    """Print a line; that nobody reads any more is no reason to stop the work."""
+def say(text: str, file: TextIO | None = None, write: Callable[..., None] = print) -> None:
+    """Print a line; that it cannot be printed is no reason to stop the work.
+
+    What a full disk did not take, :func:`unsaid` tells at the end.
+    """
+    stream = sys.stdout if file is None else file
     try:
-        print(text, file=file or sys.stdout, flush=True)
-    except BrokenPipeError:
-        forget(sys.stdout if file is None else file)
+        write(text, file=stream)
+        stream.flush()
+    except BrokenPipeError:  # nobody reads any more
+        forget(stream)
+    except OSError as error:
+        _unsaid.append(error)
+
+
+def unsaid() -> OSError | None:
+    """Why some of what was said is lost; None if it is not, or if nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            forget(stream)  # or Python would try once more, and complain
+            if not isinstance(error, BrokenPipeError):
+                _unsaid.append(error)
+    found = _unsaid[0] if _unsaid else None
+    _unsaid.clear()
+    return found
 
 
 def forget(stream: TextIO) -> None:
@@ -100,7 +121,7 @@ def refuse(why: str, **options: object) -> None:
 def tell(name: object, losses: Iterable[str]) -> None:
     """Name what a file could not keep of a picture, one line each, on stderr."""
     for loss in losses:
-        tqdm.write(f"{shown(name)}: note: {shown(loss)}", file=sys.stderr)
+        say(f"{shown(name)}: note: {shown(loss)}", sys.stderr, tqdm.write)
 
 
 def each(made: Plan, work: Callable[[Job], str | None], debug: bool) -> None:
@@ -125,12 +146,14 @@ def each(made: Plan, work: Callable[[Job], str | None], debug: bool) -> None:
         for job in made.jobs:
             try:
                 line = work(job)
-                before += line is None
-                if line is not None:
-                    _write(progress, shown(line))
             except Exception as error:
                 failed[job.label] = str(error)
-                _write(progress, f"{shown(job.source)}: {explain(error, debug)}", sys.stderr)
+                text = f"{shown(job.source)}: {explain(error, debug)}"
+                say(text, sys.stderr, progress.write)
+            else:
+                before += line is None
+                if line is not None:
+                    say(shown(line), write=progress.write)
             progress.update()
     total = len(made.jobs) + len(made.failed)
     _sum_up(made, total - len(failed) - before, before, len(failed))
@@ -138,13 +161,6 @@ def each(made: Plan, work: Callable[[Job], str | None], debug: bool) -> None:
         names = ", ".join(shown(label) for label in list(failed)[:5])
         more = ", ..." if len(failed) > 5 else ""
         raise DictcoError(f"{len(failed)} of {total} files failed: {names}{more}")
-
-
-def _write(progress: tqdm | Lines, text: str, file: TextIO | None = None) -> None:
-    try:
-        progress.write(text, file=file or sys.stdout)
-    except BrokenPipeError:
-        forget(file or sys.stdout)
 
 
 def _sum_up(made: Plan, done: int, before: int, failed: int) -> None:

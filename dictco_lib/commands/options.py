@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 
 from dictco_lib.commands.common import METRICS
@@ -11,6 +12,8 @@ from dictco_lib.commands.common import METRICS
 Declare = Callable[..., argparse.ArgumentParser]
 
 CURVE = "a report (.json), or published:NAME"
+#: No option of ours begins so. Left alone, argparse takes -5 for a value, but not -5,0,9,9 or -1e3.
+_VALUE = re.compile(r"-[\d.]")
 _AGAIN = "replace files that this command did not make, and do again what is done"
 
 
@@ -25,6 +28,7 @@ def declare_in(subparsers: argparse._SubParsersAction) -> Declare:
             epilog="examples:\n" + "\n".join(f"  dictco {name} {e}" for e in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        sub._negative_number_matcher = _VALUE
         sub.set_defaults(run=run)
         sub.add_argument("--debug", action="store_true", help="show a traceback on errors")
         return sub
