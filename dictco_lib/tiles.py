@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dictco_lib.bitstream import is_one_tile, latent_shape
 from dictco_lib.config import Y_STRIDE
+from dictco_lib.cores import free_cores
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import Picture, blank, rounded
 from dictco_lib.models.codec import DictionaryCodec
@@ -81,7 +82,8 @@ def analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
     top, left, bottom, right = _in_pixels(outer)
     x = picture.window((top, left, min(bottom, height), min(right, width)))[None]
     x = F.pad(x, (0, max(0, right - width), 0, max(0, bottom - height)), mode="replicate")
-    y = model.g_a(_like_model(model, x))
+    with free_cores():
+        y = model.g_a(_like_model(model, x))
     # A copy: a part of the whole would keep its surroundings in memory.
     return y[:, :, inner[0], inner[1]].contiguous(memory_format=torch.channels_last)
 
@@ -142,7 +144,8 @@ def _synthesise_box(
     (top, left, bottom, right), inner = _with_halo(box, shape)
     y, x = origin
     y_hat = band[:, :, top - y : bottom - y, left - x : right - x]
-    x_hat = model.g_s(_like_model(model, y_hat))[0]
+    with free_cores():
+        x_hat = model.g_s(_like_model(model, y_hat))[0]
     rows, cols = (slice(Y_STRIDE * s.start, Y_STRIDE * s.stop) for s in inner)
     return x_hat[:, rows, cols].float().cpu()
 

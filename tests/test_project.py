@@ -55,7 +55,7 @@ def test_imports_go_down_the_rooms_only():
     order = (
         "cli commands widgets checks plots inspect rate_control evaluation plain coding arguments "
         "chunks tiles training checkpoints models entropy layers bitstream datasets images files "
-        "progress config limits errors threads"
+        "progress config limits errors cores threads"
     ).split()
     for path in (ROOT / "dictco_lib").rglob("*.py"):
         room = path.relative_to(ROOT / "dictco_lib").parts[0].removesuffix(".py")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dictco_lib.cores import free_cores
 from dictco_lib.entropy.gaussian import EstimatingCoder
 from dictco_lib.entropy.heads import Side, SliceHead
 from dictco_lib.entropy.noise import ConditionalGaussian, FactorisedPrior
@@ -281,7 +282,8 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         streams = [LatentStreams() for _ in y]
         level = None if level is None else level.to(dtype)
-        trace = codec.run(EncodingCoder(self.tables, streams), level, y.to(dtype))
+        with free_cores(dtype == torch.float64):  # the guard makes up for sums in another order
+            trace = codec.run(EncodingCoder(self.tables, streams), level, y.to(dtype))
         return streams, trace.latent.to(self.entropy_bottleneck.quantiles)
 
     @torch.no_grad()
@@ -313,4 +315,6 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         level = None if level is None else level.to(dtype)
         coder = make_coder(self.tables, streams, (self.config.N, shape[0] // 4, shape[1] // 4))
-        return codec.run(coder, level).latent.to(self.entropy_bottleneck.quantiles)
+        with free_cores(dtype == torch.float64):
+            y_hat = codec.run(coder, level).latent
+        return y_hat.to(self.entropy_bottleneck.quantiles)
