@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from dictco_lib import widgets
+from dictco_lib.book import widgets
+from dictco_lib.book.inspect import ablations
+from dictco_lib.book.inspect.ablations import PARTS, Means, mean_outputs, switched_off
+from dictco_lib.book.inspect.routing import only, rerouted
+from dictco_lib.book.plots import ablations as figures
 from dictco_lib.coding import decode, encode
 from dictco_lib.errors import BitstreamError, OptionError
 from dictco_lib.images import read_picture
-from dictco_lib.inspect import ablations
-from dictco_lib.inspect.ablations import PARTS, Means, mean_outputs, switched_off
-from dictco_lib.inspect.routing import only, rerouted
 from dictco_lib.models import DictionaryCodec, preset
-from dictco_lib.plots import ablations as figures
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
 
-from dictco_lib import plots
-from dictco_lib.plots.alt import describe
-from dictco_lib.plots.bitstream import bit_maps
+from dictco_lib.book import plots
+from dictco_lib.book.plots.alt import describe
+from dictco_lib.book.plots.bitstream import bit_maps
 
 GREY = np.zeros((16, 16, 3), np.uint8)
 
@@ -53,7 +53,7 @@ def test_a_figure_may_speak_for_itself():
 
 def test_a_notebook_gets_the_alt_text_with_the_figure(monkeypatch):
     shell = InteractiveShell()
-    monkeypatch.setattr("dictco_lib.plots.alt.get_ipython", lambda: shell)
+    monkeypatch.setattr("dictco_lib.book.plots.alt.get_ipython", lambda: shell)
     plots.use_style()
     figure = plots.pictures([GREY], ["original"])
     _, metadata = shell.display_formatter.format(figure)

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib import checks
+from dictco_lib.book import checks
+from dictco_lib.book.inspect.ablations import mean_outputs
+from dictco_lib.book.inspect.outcome import measure, prepare
+from dictco_lib.book.inspect.rooms import measure_rooms
+from dictco_lib.book.inspect.routing import choice_bits
 from dictco_lib.config import CLASSROOM, NANO
 from dictco_lib.evaluation.bdrate import compare
 from dictco_lib.evaluation.published import published
 from dictco_lib.images import read_picture
-from dictco_lib.inspect.ablations import mean_outputs
-from dictco_lib.inspect.outcome import measure, prepare
-from dictco_lib.inspect.rooms import measure_rooms
-from dictco_lib.inspect.routing import choice_bits
 
 VTM, DCAE, ELIC, TCM = (published(name) for name in ("vtm", "dcae", "elic2022", "tcm-small"))
 GAIN = compare(VTM, DCAE).psnr

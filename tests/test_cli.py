@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dictco_lib.book.plots import training_gap
 from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.config import NANO
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.files import write_atomic
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.plots import training_gap
 from dictco_lib.training.log import read_log
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from dictco_lib import plots, widgets
+from dictco_lib.book import plots, widgets
+from dictco_lib.book.plots.rd import bd_area, rd_panels, signed_bars
 from dictco_lib.cli import main
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare, compare_per_image
 from dictco_lib.evaluation.curves import load_curve, load_per_image
 from dictco_lib.evaluation.published import published, published_names, record
 from dictco_lib.files import data_file
-from dictco_lib.plots.rd import bd_area, rd_panels, signed_bars
 
 BPP, PSNR = [0.2, 0.4, 0.8, 1.6], [28.0, 31.0, 34.0, 37.0]
 

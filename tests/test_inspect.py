@@ -7,10 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dictco_lib.coding import decode, encode
-from dictco_lib.errors import BadChecksum, OptionError
-from dictco_lib.images import read_picture
-from dictco_lib.inspect.routing import (
+from dictco_lib.book.inspect.routing import (
     only,
     rerouted,
     rule_named,
@@ -20,6 +17,9 @@ from dictco_lib.inspect.routing import (
     uniform,
     without,
 )
+from dictco_lib.coding import decode, encode
+from dictco_lib.errors import BadChecksum, OptionError
+from dictco_lib.images import read_picture
 from dictco_lib.models import DictionaryCodec, preset
 from dictco_lib.training.routing import gate_entropy
 

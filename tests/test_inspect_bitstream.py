@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dictco_lib import checks, widgets
 from dictco_lib.bitstream import ChunkType, pack, unpack
+from dictco_lib.book import checks, widgets
+from dictco_lib.book.inspect import bitstream as look
+from dictco_lib.book.inspect.fields import damage_chunk, flip_bit, hex_view, prefix, read_fields
 from dictco_lib.coding import decode, encode
 from dictco_lib.errors import BadChecksum, Truncated
-from dictco_lib.inspect import bitstream as look
-from dictco_lib.inspect.fields import damage_chunk, flip_bit, hex_view, prefix, read_fields
 
 
 @pytest.fixture(scope="module")

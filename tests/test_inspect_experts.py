@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dictco_lib import widgets
-from dictco_lib.errors import ImageError
-from dictco_lib.inspect.attention import expert_attention, in_use
-from dictco_lib.inspect.outcome import Outcome, Subject, change, measure, middle, prepare
-from dictco_lib.inspect.routing import choice_bits, given, only, rerouted, sharpened
-from dictco_lib.inspect.structure import (
+from dictco_lib.book import widgets
+from dictco_lib.book.inspect.attention import expert_attention, in_use
+from dictco_lib.book.inspect.outcome import Outcome, Subject, change, measure, middle, prepare
+from dictco_lib.book.inspect.routing import choice_bits, given, only, rerouted, sharpened
+from dictco_lib.book.inspect.structure import (
     agreement,
     moved,
     mutual_information,
@@ -23,6 +22,7 @@ from dictco_lib.inspect.structure import (
     structures,
     top_patches,
 )
+from dictco_lib.errors import ImageError
 from dictco_lib.training.loss import rate_distortion
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dictco_lib import widgets
+from dictco_lib.book import widgets
+from dictco_lib.book.inspect import entries, rooms, structure
+from dictco_lib.book.inspect.hooks import watching
+from dictco_lib.book.inspect.windows import place_weights
 from dictco_lib.config import DCAE, NANO
 from dictco_lib.images import read_picture
-from dictco_lib.inspect import entries, rooms, structure
-from dictco_lib.inspect.hooks import watching
-from dictco_lib.inspect.windows import place_weights
 from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
 

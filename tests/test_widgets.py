@@ -8,7 +8,7 @@ import ipywidgets as w
 import numpy as np
 from PIL import Image
 
-from dictco_lib import widgets
+from dictco_lib.book import widgets
 from dictco_lib.coding import decode, encode
 
 

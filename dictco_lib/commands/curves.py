@@ -166,7 +166,7 @@ def plot(args: argparse.Namespace) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from dictco_lib import plots
+    from dictco_lib.book import plots
     from dictco_lib.evaluation.conditions import unlike_any
     from dictco_lib.evaluation.curves import load_curves
     from dictco_lib.files import atomic_path

@@ -95,7 +95,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def _overruled(model: DictionaryCodec, rule: str | None) -> contextlib.AbstractContextManager:
-    from dictco_lib.inspect.routing import rerouted, rule_named
+    from dictco_lib.book.inspect.routing import rerouted, rule_named
 
     if rule is None:
         return contextlib.nullcontext()

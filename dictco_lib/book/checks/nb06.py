@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
 from dictco_lib.evaluation.bdrate import Curve, compare
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dictco_lib.bitstream import ChunkType, unpack
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
 from dictco_lib.coding import decode
 from dictco_lib.errors import BadChecksum, BitstreamError
 from dictco_lib.evaluation.metrics import psnr

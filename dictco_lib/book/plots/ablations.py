@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from dictco_lib.book.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 _SERIES = ((VERMILION, "o"), (BLUE, "D"), (GREEN, "s"), (PURPLE, "^"))
 

@@ -11,8 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from dictco_lib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
-from dictco_lib.plots.bitstream import SLICE_COLORS, slice_bars
+from dictco_lib.book.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from dictco_lib.book.plots.bitstream import SLICE_COLORS, slice_bars
 
 PART_COLORS = {"g_a": BLUE, "h_a": SKY, "h_s": GREEN, "slices": ORANGE, "g_s": PURPLE}
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dictco_lib.inspect.attention import weights_of
-from dictco_lib.inspect.hooks import watching
+from dictco_lib.book.inspect.attention import weights_of
+from dictco_lib.book.inspect.hooks import watching
 from dictco_lib.models import DictionaryCodec
 
 

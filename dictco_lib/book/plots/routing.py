@@ -10,8 +10,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from dictco_lib.inspect.structure import Agreement
-from dictco_lib.plots import BLACK, BLUE, EXPERT_COLORS, SKY, VERMILION, YELLOW
+from dictco_lib.book.inspect.structure import Agreement
+from dictco_lib.book.plots import BLACK, BLUE, EXPERT_COLORS, SKY, VERMILION, YELLOW
 
 
 def expert_colors(experts: int) -> list[str]:

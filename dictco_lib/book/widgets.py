@@ -15,23 +15,23 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor
 
-from dictco_lib import plots
 from dictco_lib.bitstream import unpack
+from dictco_lib.book import plots
+from dictco_lib.book.inspect.ablations import PARTS, Means, Result, reconstruct, switched_off
+from dictco_lib.book.inspect.attention import in_use
+from dictco_lib.book.inspect.fields import hex_view, prefix, read_fields
+from dictco_lib.book.inspect.outcome import Outcome, Subject
+from dictco_lib.book.inspect.windows import place_weights
+from dictco_lib.book.plots.ablations import extra_bits
+from dictco_lib.book.plots.model import attention_maps
+from dictco_lib.book.plots.routing import dictionary_look
 from dictco_lib.coding import code_latent, decode, from_latent, to_latent
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import Picture, to_pil, to_uint8
-from dictco_lib.inspect.ablations import PARTS, Means, Result, reconstruct, switched_off
-from dictco_lib.inspect.attention import in_use
-from dictco_lib.inspect.fields import hex_view, prefix, read_fields
-from dictco_lib.inspect.outcome import Outcome, Subject
-from dictco_lib.inspect.windows import place_weights
 from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.plots.ablations import extra_bits
-from dictco_lib.plots.model import attention_maps
-from dictco_lib.plots.routing import dictionary_look
 
 
 def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
@@ -226,7 +226,7 @@ def attention_picker(
         subject: the photo.
         outcome: what the model made of it.
         attention: per slice (h, w, heads, K, N), see
-            :func:`dictco_lib.inspect.attention.expert_attention`.
+            :func:`dictco_lib.book.inspect.attention.expert_attention`.
         slice_: where the slider of the slices starts.
     """
     height, width, _, experts, entries = attention[0].shape

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
+from dictco_lib.book.inspect.ablations import Means, switched_off
+from dictco_lib.book.inspect.routing import only, rerouted
 from dictco_lib.images import Picture
-from dictco_lib.inspect.ablations import Means, switched_off
-from dictco_lib.inspect.routing import only, rerouted
 
 
 @checker

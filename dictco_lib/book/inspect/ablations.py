@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dictco_lib.book.inspect.routing import Rule, rerouted, uniform
 from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.measure import estimated_rows
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import Picture, eight_bit, to_uint8
-from dictco_lib.inspect.routing import Rule, rerouted, uniform
 from dictco_lib.layers.dictionary import DictionaryAttention
 from dictco_lib.models import DictionaryCodec
 

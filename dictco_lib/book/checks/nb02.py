@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
+from dictco_lib.book.inspect import rooms
 from dictco_lib.config import ModelConfig
-from dictco_lib.inspect import rooms
 from dictco_lib.models import dictionary
 
 

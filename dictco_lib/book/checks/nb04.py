@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
-from dictco_lib.checks.checker import checker
-from dictco_lib.inspect.outcome import Subject, measure, prepare
-from dictco_lib.inspect.routing import Rule, choice_bits, rerouted
+from dictco_lib.book.checks.checker import checker
+from dictco_lib.book.inspect.outcome import Subject, measure, prepare
+from dictco_lib.book.inspect.routing import Rule, choice_bits, rerouted
 
 
 @checker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
 
 
 def _entropy(symbols: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter
 from PIL import Image
 
-from dictco_lib.plots.alt import add_alt_text
+from dictco_lib.book.plots.alt import add_alt_text
 
 #: Okabe-Ito: told apart by colour-blind readers. One colour and marker per codec, everywhere.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (

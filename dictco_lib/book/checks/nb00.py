@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dictco_lib.bitstream import ChunkType, unpack
-from dictco_lib.checks.checker import checker
+from dictco_lib.book.checks.checker import checker
 from dictco_lib.coding import decode, encode
 from dictco_lib.evaluation.metrics import psnr
 

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from dictco_lib.book.plots import BLACK, BLUE, CODEC_STYLES, SKY, VERMILION, rd_curves
 from dictco_lib.evaluation.bdrate import Curve
-from dictco_lib.plots import BLACK, BLUE, CODEC_STYLES, SKY, VERMILION, rd_curves
 
 
 def rd_panels(

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dictco_lib.book.inspect.hooks import watching
 from dictco_lib.config import Y_STRIDE, Z_STRIDE, ModelConfig
 from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ShapeError
-from dictco_lib.inspect.hooks import watching
 from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.models import DictionaryCodec
 

@@ -1,0 +1,44 @@
+"""Checkers of the notebooks' exercises: they print what is right or what differs, never raise."""
+
+from dictco_lib.book.checks.nb00 import ex_00_1, ex_00_2, ex_00_3
+from dictco_lib.book.checks.nb01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4
+from dictco_lib.book.checks.nb02 import ex_02_1, ex_02_2, ex_02_3, ex_02_4
+from dictco_lib.book.checks.nb03 import ex_03_1, ex_03_2, ex_03_3
+from dictco_lib.book.checks.nb04 import ex_04_1, ex_04_2, ex_04_3, ex_04_4
+from dictco_lib.book.checks.nb05 import ex_05_1, ex_05_2, ex_05_3, ex_05_4
+from dictco_lib.book.checks.nb06 import ex_06_1, ex_06_2, ex_06_3, ex_06_4
+from dictco_lib.book.checks.nb07 import ex_07_1, ex_07_2, ex_07_3, ex_07_4, ex_07_5
+
+__all__ = [
+    "ex_00_1",
+    "ex_00_2",
+    "ex_00_3",
+    "ex_01_1",
+    "ex_01_2",
+    "ex_01_3",
+    "ex_01_4",
+    "ex_02_1",
+    "ex_02_2",
+    "ex_02_3",
+    "ex_02_4",
+    "ex_03_1",
+    "ex_03_2",
+    "ex_03_3",
+    "ex_04_1",
+    "ex_04_2",
+    "ex_04_3",
+    "ex_04_4",
+    "ex_05_1",
+    "ex_05_2",
+    "ex_05_3",
+    "ex_05_4",
+    "ex_06_1",
+    "ex_06_2",
+    "ex_06_3",
+    "ex_06_4",
+    "ex_07_1",
+    "ex_07_2",
+    "ex_07_3",
+    "ex_07_4",
+    "ex_07_5",
+]
