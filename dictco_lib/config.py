@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Self, get_origin
 
 from dictco_lib.errors import ConfigError, QualityError, listed, quoted
+from dictco_lib.kinds import is_of_kind, kinds_of, told
 
 #: The six rate-distortion trade-offs (MSE) that the field publishes. Larger means more bits.
 LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
@@ -28,8 +29,8 @@ _MOST = {
     "dictionary_dim": 8192, "heads": 256,
 }  # fmt: skip
 _MOST_CHANNELS = 4096
+_FLOATS = {"lmbdas": (1e-9, 1e9)}
 _MAY_BE_ZERO = ("experts", "top_k", "blocks", "residual_blocks")
-_MOST_ANCHORS = 64
 #: What the fields may come to together: four times the weights and five times the widest map
 #: (floats at once, for an input of 64x64 pixels) of the largest published model.
 MAX_WEIGHTS = 2**29
@@ -75,34 +76,24 @@ class CodecConfig:
 
     def _check_types(self) -> None:
         """Values may come from a file: every one is checked before anything is computed."""
-        for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            if kind.startswith("tuple"):
-                self._check(
-                    isinstance(value, (list, tuple)),
-                    f"{field.name} is {quoted(value)}, expected a list of numbers",
-                )
-                object.__setattr__(self, field.name, tuple(value))
-                n = kind.count("int")  # of tuple[int, int, int]; of tuple[int, ...] any number
-                ok = "..." in kind or len(value) == n
-                self._check(ok, f"{field.name} has {len(value)} entries, expected {n}")
-            if kind in ("str", "bool"):
-                self._check(
-                    type(value).__name__ == kind,
-                    f"{field.name} is {quoted(value)}, not a {kind}",
-                )
-            elif field.name == "lmbdas":
-                ok = len(value) <= _MOST_ANCHORS
-                ok = ok and all(type(v) in (int, float) and 1e-9 <= v <= 1e9 for v in value)
-                message = f"expected up to {_MOST_ANCHORS} numbers from 1e-9 to 1e9"
-                self._check(ok, f"lmbdas is {quoted(value)}, {message}")
-            else:
-                least = 0 if field.name in _MAY_BE_ZERO else 1
-                most = self.limits.get(field.name, _MOST.get(field.name, _MOST_CHANNELS))
-                values = value if kind.startswith("tuple") else (value,)
-                ok = all(type(v) is int and least <= v <= most for v in values)
-                message = f"expected integers from {least} to {most}"
-                self._check(ok, f"{field.name} is {quoted(value)}, {message}")
+        for name, kind in kinds_of(type(self)).items():
+            if get_origin(kind) is ClassVar:
+                continue
+            value = getattr(self, name)
+            self._check(is_of_kind(value, kind), f"{name} is {quoted(value)}, not {told(kind)}")
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            self._check_bounds(name, value)
+
+    def _check_bounds(self, name: str, value: object) -> None:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        self._check(len(values) <= MAX_SLICES, f"{name} has {len(values)} entries, too many")
+        least, most, what = 0 if name in _MAY_BE_ZERO else 1, _MOST_CHANNELS, "integers"
+        if name in _FLOATS:
+            least, most, what = *_FLOATS[name], "numbers"
+        most = self.limits.get(name, _MOST.get(name, most))
+        ok = all(least <= v <= most for v in values if type(v) in (int, float))
+        self._check(ok, f"{name} is {quoted(value)}, expected {what} from {least:g} to {most:g}")
 
     def _check(self, ok: bool, message: str) -> None:
         if not ok:

@@ -53,8 +53,8 @@ def test_the_top_level_is_the_fixed_one():
 #: From the faces down to what knows nothing; reports are measured on files, above coding.
 ROOMS = (
     "cli commands book rate_control evaluation plain coding arguments chunks tiles training "
-    "checkpoints models entropy layers bitstream datasets images files progress config limits "
-    "errors cores threads"
+    "checkpoints models entropy layers bitstream datasets images files progress config kinds "
+    "limits errors cores threads"
 ).split()
 IN_THE_BOOK = "widgets checks plots inspect".split()
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import get_type_hints
 
 from dictco_lib.config import CodecConfig
 from dictco_lib.errors import RecipeError, foreign, listed, quoted
+from dictco_lib.kinds import is_of_kind, kinds_of, told
 from dictco_lib.models import PRESETS, config_from_dict
 from dictco_lib.training.data import DEMO
 
@@ -126,22 +125,13 @@ class Recipe:
             raise RecipeError(f"recipe: {field} = {quoted(getattr(self, field))}: {advice}")
 
     def _check_types(self) -> None:
-        for field, hint in get_type_hints(Recipe).items():
+        for field, kind in kinds_of(Recipe).items():
             value = getattr(self, field)
-            if isinstance(value, tuple):
-                want = int if field == "milestones" else str
-                good = len(value) <= _MAX_NAMES and all(type(v) is want for v in value)
-                good = good and all(_is_name(v) for v in value if want is str)
-            elif hint is float or hint == float | None:
-                number = type(value) in (int, float) and math.isfinite(value)
-                good = number or (value is None and hint is not float)
-            elif isinstance(hint, type):
-                good = type(value) is hint  # True is no number here
-                good = good and (hint is not str or _is_name(value))
-            else:
-                good = value is None or type(value) in hint.__args__
-            name = getattr(hint, "__name__", str(hint))
-            self._check(good, field, f"expected {name}")
+            self._check(is_of_kind(value, kind), field, f"expected {told(kind)}")
+            values = value if isinstance(value, tuple) else [value]
+            self._check(len(values) <= _MAX_NAMES, field, f"choose at most {_MAX_NAMES}")
+            are_names = all(_is_name(v) for v in values if isinstance(v, str))
+            self._check(are_names, field, f"expected names of at most {_MAX_NAME} letters")
 
     def _check_combinations(self) -> None:
         config = self.config
