@@ -313,10 +313,10 @@ def test_memory_grows_by_the_samples_of_the_picture_and_little_else(nano, tmp_pa
 @pytest.mark.slow
 def test_the_measuring_tool_measures(nano, tmp_path):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
-    costs = measure_memory((0.01,), ("--model", str(tmp_path / "nano.safetensors")))
+    costs = list(measure_memory((0.01,), ("--model", str(tmp_path / "nano.safetensors"))))
     assert [cost.command for cost in costs] == ["compress", "decompress"]
     assert all(50 < cost.peak_mb < 5000 and 0.1 < cost.seconds < 300 for cost in costs)
     with pytest.raises(DictcoError, match="no-such-model"):
-        measure_memory((0.01,), ("--model", str(tmp_path / "no-such-model")))
+        list(measure_memory((0.01,), ("--model", str(tmp_path / "no-such-model"))))
     with pytest.raises(OptionError, match="above 0"):
-        measure_memory((0,))
+        list(measure_memory((0,)))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,15 @@ class Cost:
 
 def measure_memory(
     megapixels: Sequence[float] = MEGAPIXELS, options: Sequence[str] = ()
-) -> list[Cost]:
+) -> Iterator[Cost]:
     """Compress and decompress square pictures, from file to file.
 
     Args:
         megapixels: their sizes, in 10**6 pixels; they are demo photographs side by side.
         options: of both commands, such as ``("--model", "nano.safetensors")``.
+
+    Yields:
+        Each cost when it is known.
 
     Raises:
         OptionError: for a size that is no picture, or where the system does not count (Windows).
@@ -51,7 +54,6 @@ def measure_memory(
         raise OptionError("this system does not tell what a process took; measure on Linux or mac")
     if not megapixels or min(megapixels) <= 0:
         raise OptionError(f"got {list(megapixels)} megapixels, expected numbers above 0")
-    costs = []
     with tempfile.TemporaryDirectory() as folder:
         for i, size in enumerate(megapixels):
             names = (f"{i}.png", f"{i}.dco", f"{i}_back.png")
@@ -63,8 +65,7 @@ def measure_memory(
                 ("decompress", coded, back),
             ):
                 peak, seconds = _cost([command, str(source), str(target), *options])
-                costs.append(Cost(command, side * side / 1e6, peak, seconds))
-    return costs
+                yield Cost(command, side * side / 1e6, peak, seconds)
 
 
 def large_photo(width: int, height: int) -> np.ndarray:
