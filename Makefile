@@ -11,8 +11,12 @@ endif
 workbook: .venv/installed  ## execute what changed since the last time; HTML pages in build/workbook
 	$(BIN)/python notebooks/book/book.py build/workbook
 
+# Files of tests run side by side, each with one thread: two cores then never wait for each other.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: .venv/installed lint  ## all tests, notebooks included
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(PYTEST)
 
 # How other processors compute: with older and fewer vector instructions, and other thread counts.
 OLD := OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 \
@@ -22,8 +26,8 @@ USUAL := OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 
 .PHONY: test-arithmetic
 test-arithmetic: .venv/installed  ## the tests as on other processors; TESTS="notebooks/01*" for some
-	$(OLD) $(BIN)/python -m pytest $(TESTS)
-	$(USUAL) $(BIN)/python -m pytest $(TESTS)
+	$(OLD) $(PYTEST) $(TESTS)
+	$(USUAL) $(PYTEST) $(TESTS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
