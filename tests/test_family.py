@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import torch
 import dictco_lib
 from dictco_lib.bitstream import unpack
 from dictco_lib.checkpoints import fingerprint, load_checkpoint, save_checkpoint
-from dictco_lib.errors import ConfigError, WrongModel
+from dictco_lib.entropy.heads import SplitHead
+from dictco_lib.errors import CheckpointError, ConfigError, WrongModel
 from dictco_lib.models import FAMILIES, PRESETS, Codec, config_from_dict
 from dictco_lib.training.loss import rate_distortion
 
@@ -156,3 +158,23 @@ def test_another_member_is_another_model(photo):
 def test_configurations_of_members_are_checked(values):
     with pytest.raises(ConfigError):
         config_from_dict(values)
+
+
+def test_a_page_of_ones_own_trains_and_codes_but_is_not_saved(tmp_path, photo):
+    config = PRESETS["nano_wacnn"]
+
+    def head(c, k):  # sees all earlier slices, not only the first
+        support = c.M + sum(c.groups[:k])
+        nothing = (torch.nn.Identity(), torch.nn.Identity())
+        return SplitHead(nothing, support, c.groups[k], c.parameter_widths)
+
+    own = SimpleNamespace(**vars(FAMILIES["wacnn"]) | {"head": head})
+    torch.manual_seed(0)
+    model = Codec(config, own).eval()
+    model.update()
+    part = np.ascontiguousarray(photo[:64, :64])
+    encoded = dictco_lib.encode(model, part, 50)
+    assert dictco_lib.decode(copy.deepcopy(model), encoded.data).size == (64, 64)
+    with pytest.raises(CheckpointError, match="networks of its own"):
+        save_checkpoint(model, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())

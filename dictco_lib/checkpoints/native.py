@@ -73,7 +73,15 @@ def save_checkpoint(
         path: where to; the usual suffix is ``.safetensors``.
         half: store matrices in float16. See :func:`export`, which rounds them first.
         info: plain values to keep with the weights, such as the training recipe.
+
+    Raises:
+        CheckpointError: if its networks are not those of its family's page.
     """
+    if model.has_own_page:
+        raise CheckpointError(
+            "this model has networks of its own, which no file can say; to keep it, make them a "
+            "page of dictco_lib/models/ and add it to FAMILIES"
+        )
     state = {}
     for key, value in _own_state(model).items():
         if half and _is_matrix(value):

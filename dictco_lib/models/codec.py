@@ -27,18 +27,22 @@ class Codec(nn.Module):
     Args:
         config: the shape of the model; its ``family`` says which page of ``models/`` holds the
             networks, and the papers.
+        page: networks of your own instead, for experiments: whatever has the functions of such a
+            page. Such a model codes and trains, but is not saved: a file could not say what it is.
     """
 
-    def __init__(self, config: CodecConfig) -> None:
+    def __init__(self, config: CodecConfig, page: object = None) -> None:
         super().__init__()
         self.config = config
+        self.has_own_page = page is not None
+        page = page or FAMILIES[config.family]
         #: Precision of g_a and g_s in :meth:`forward`, by autocast; None: that of the weights.
         #: The entropy model is never lowered: its rates would change.
         self.transform_dtype: torch.dtype | None = None
-        page = FAMILIES[config.family]
         self.g_a = page.analysis(config)
         self.latent_codec = LatentCodec(config, page)
         self.g_s = page.synthesis(config)
+        self._penalty = getattr(page, "training_loss", None)
         make = getattr(page, "training_only", None)
         #: A part that has a loss of its own and no say in any stream; None for most members.
         self.training_only: nn.Module | None = make(config) if make else None
@@ -145,8 +149,9 @@ class Codec(nn.Module):
             out: what the latent codec returned.
             pixels: of the batch, to weigh bits like the rate.
         """
-        penalty = getattr(FAMILIES[self.config.family], "training_loss", None)
-        return penalty(self, out, pixels) if penalty else out["y_hat"].new_zeros(())
+        if self._penalty is None:
+            return out["y_hat"].new_zeros(())
+        return self._penalty(self, out, pixels)
 
     def aux_loss(self) -> Tensor:
         """Loss of the quantiles of z, for their own optimiser (they take no other gradient)."""
