@@ -29,6 +29,23 @@ test-arithmetic: .venv/installed  ## the tests as on other processors; TESTS="no
 	$(OLD) $(PYTEST) $(TESTS)
 	$(USUAL) $(PYTEST) $(TESTS)
 
+# CompressAI's ports of the members are in a preview only, whose import name is taken here: it gets
+# an environment of its own, that finds torch and the rest in .venv.
+CLIENT := build/client
+PORTS := compressai-temp==1.2.9.dev0 timm==1.0.31 pytorch_wavelets==1.3.0 PyWavelets==1.9.0 \
+	"setuptools<81"  # pytorch_wavelets imports pkg_resources, which later ones lack
+
+.PHONY: client
+client: $(CLIENT)/installed  ## what we convert for CompressAI's ports, loaded and run by them
+	DICTCO_COMPRESSAI_TEMP=$(CLIENT)/bin/python $(BIN)/python -m pytest tests/test_real_client.py
+
+$(CLIENT)/installed: .venv/installed
+	$(BIN)/python -m venv --clear $(CLIENT)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(echo $(CLIENT)/lib/python*/site-packages)/borrowed.pth"
+	$(CLIENT)/bin/pip install --quiet --disable-pip-version-check $(PORTS)
+	@touch $@
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

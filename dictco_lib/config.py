@@ -17,7 +17,7 @@ LMBDAS_MS_SSIM = (2.40, 4.58, 8.73, 16.64, 31.73, 60.5)
 MS_SSIM_MIN_SIDE = 160
 #: Left out of a saved configuration at their defaults: models of before they existed keep their
 #: fingerprints.
-_LATER_FIELDS = ("top_k",)
+_LATER_FIELDS = ("top_k", "ported")
 MAX_SLICES = 240
 #: Pixels of the picture per sample of y and of z, down and across: fixed by the family.
 Y_STRIDE, Z_STRIDE = 16, 64
@@ -50,11 +50,12 @@ class CodecConfig:
     limits: ClassVar[dict[str, int]] = {}
     #: Fields of parts that exist only in training: no fingerprint depends on them.
     training_fields: ClassVar[tuple[str, ...]] = ()
-    # What only dictionaries and published DictCO have; their own configuration has the fields.
-    # (Without types: an annotation would move those fields to the front.)
+    # What only some members have; their own configuration has the fields. (Without types: an
+    # annotation would move those fields to the front.)
     experts = 0
     top_k = 0
     batch_norm = False
+    ported = False  # computes what CompressAI's port does, where that is something else
 
     name: str
     N: int = 192  # channels of z

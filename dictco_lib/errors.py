@@ -63,6 +63,10 @@ class LossWarning(UserWarning):
     """Something of a picture is left out of its file; the warning's text names it."""
 
 
+class PortWarning(UserWarning):
+    """CompressAI's port of a model computes something else with the same weights."""
+
+
 class DictcoError(Exception):
     """Base of all errors raised on purpose; the command line prints them as one line.
 

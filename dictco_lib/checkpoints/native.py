@@ -29,7 +29,7 @@ _GET_AGAIN = "get the file again, or save the model again with this version of d
 _fingerprints: WeakKeyDictionary[DictionaryCodec, tuple[Seal, bytes]] = WeakKeyDictionary()
 
 
-def _own_state(model: DictionaryCodec) -> dict[str, Tensor]:
+def own_state(model: DictionaryCodec) -> dict[str, Tensor]:
     """Tensors that define the model: no constants, no tables of other coders."""
     return {
         key: value
@@ -43,7 +43,7 @@ def fingerprint(model: DictionaryCodec) -> bytes:
 
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
-    state = {k: v for k, v in _own_state(model).items() if not k.startswith(TRAINING_ONLY)}
+    state = {k: v for k, v in own_state(model).items() if not k.startswith(TRAINING_ONLY)}
     tensors = list(state.values())
     known = _fingerprints.get(model)
     if known is None or not known[0].holds(tensors):
@@ -83,7 +83,7 @@ def save_checkpoint(
             "page of dictco_lib/models/ and add it to FAMILIES"
         )
     state = {}
-    for key, value in _own_state(model).items():
+    for key, value in own_state(model).items():
         if half and _is_matrix(value):
             value = _halved(value)
         state[key] = value.detach().cpu().contiguous()
@@ -190,7 +190,7 @@ def build(config: CodecConfig, state: dict[str, Tensor]) -> DictionaryCodec:
     with foreign(
         f"config {quoted(config.name)} is of no possible size", CheckpointError, _GET_AGAIN
     ):
-        wanted = _own_state(skeleton_of(config, state))
+        wanted = own_state(skeleton_of(config, state))
     missing = sorted(wanted.keys() - state.keys())
     unknown = sorted(state.keys() - wanted.keys())
     wrong = [
@@ -250,6 +250,11 @@ def shipped_models() -> dict[str, Path]:
     return found
 
 
+def is_published(path: str | Path) -> bool:
+    """Whether a file is in a published layout, by its suffix: ours are ``.safetensors``."""
+    return Path(path).suffix in (".pth", ".pt", ".tar", ".ckpt", ".bin")
+
+
 def load(source: str | Path, device: str | torch.device = "cpu") -> DictionaryCodec:
     """Load a model by name (one that ships) or by path (ours, or a published ``.pth``).
 
@@ -261,9 +266,9 @@ def load(source: str | Path, device: str | torch.device = "cpu") -> DictionaryCo
         return load_checkpoint(shipped[str(source)], device)
     path = Path(source)
     if path.is_file():
-        if path.suffix in (".pth", ".pt", ".tar", ".ckpt", ".bin"):
-            return load_published(path).to(device)
-        return load_checkpoint(path, device)
+        return (
+            load_published(path).to(device) if is_published(path) else load_checkpoint(path, device)
+        )
     hint = f"shipped models: {', '.join(shipped) or 'none'}; or give the path of a checkpoint"
     if str(source) in PRESETS:
         hint = f"no weights ship for this preset (load_published reads published ones); {hint}"

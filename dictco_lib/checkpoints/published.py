@@ -1,31 +1,39 @@
-"""Checkpoints in the layouts of their authors: recognise, convert, convert back.
+"""Checkpoints in the layouts of their authors and of CompressAI: recognise, convert, convert back.
 
-The layouts are data, on the pages of the members.
+The layouts are data: the authors' on the pages of the members, CompressAI's in :mod:`.containers`.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dictco_lib.checkpoints.census import check_shares, read_pickle
-from dictco_lib.checkpoints.compressai import container_of, from_container, to_container
-from dictco_lib.checkpoints.fit import (
-    CONSTANT_LEAVES,
-    TABLE_LEAVES,
-    constant_problem,
-    is_coder_table,
-    is_increasing,
-    is_same,
-    position_index,
-    tensor_problem,
+from dictco_lib.checkpoints.compressai import (
+    Crossing,
+    container_of,
+    difference,
+    from_container,
+    misfits,
+    to_container,
 )
+from dictco_lib.checkpoints.filling import Filling, index_of, own_tables, way
+from dictco_lib.checkpoints.fit import is_same, position_index
 from dictco_lib.config import CodecConfig
-from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
+from dictco_lib.errors import (
+    CheckpointError,
+    ConfigError,
+    PortWarning,
+    foreign,
+    listed,
+    quoted,
+)
 from dictco_lib.layers.meta import on_meta
 from dictco_lib.models import FAMILIES, Codec
 from dictco_lib.models.layout import Layout, Sizes
@@ -37,7 +45,9 @@ _OLD_PRIOR = re.compile(r"\._(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
 
-def load_published(source: str | Path | Mapping) -> Codec:
+def load_published(
+    source: str | Path | Mapping, *, ported: bool = False, report: list[str] | None = None
+) -> Codec:
     """Load a model from the authors' checkpoint of any member of the family.
 
     Family and sizes are read from the tensors; CompressAI's containerised layout of the same
@@ -47,6 +57,11 @@ def load_published(source: str | Path | Mapping) -> Codec:
     Args:
         source: path of a ``torch.save`` file (read with ``weights_only``), or its state dict;
             with or without a ``state_dict`` wrapper, with or without ``module.`` prefixes.
+        ported: the weights were trained in CompressAI's port. Two of its ports, TCM and SAAF,
+            compute something else than their authors' code with the same weights, and neither
+            names nor shapes show where weights were trained: this makes the model compute what
+            the port does.
+        report: gets a line about every tensor of the source: its names, and what was done to it.
 
     Returns:
         The model in evaluation mode, float32, its integer tables built.
@@ -55,19 +70,46 @@ def load_published(source: str | Path | Mapping) -> Codec:
         CheckpointError: if the file cannot be read, the family is not known, or tensors other
             than the tolerated ones are missing, unknown, of the wrong shape or kind, not finite,
             or given twice with different values.
+
+    Warns:
+        PortWarning: where weights in CompressAI's layout are taken as the authors', and the port
+            computes something else.
     """
     is_file = not isinstance(source, Mapping)
     state = _normalised(_read(Path(source)) if is_file else source)
     if is_file:
         check_shares(state, str(source), CheckpointError)
-    if name := container_of(state):
-        state = from_container(state, name)
-    layout = _layout(state)
-    model = _empty_model_of(state, layout)
-    tables = _fill(model, state, layout)
-    model.update()
-    _set_tables(model, tables)
-    return model
+    with foreign("the checkpoint cannot be converted", CheckpointError, "is it complete?"):
+        filling = _filled(state, ported)
+    if filling.container and difference(filling.container) and not ported:
+        warnings.warn(
+            f"CompressAI's port computes something else with the same weights: "
+            f"{difference(filling.container)}. They are taken as its authors' would; if they were "
+            "trained in the port, give ported=True (dictco convert --ported)",
+            PortWarning,
+            stacklevel=2,
+        )
+    filling.model.update()
+    filling.set_tables()
+    if report is not None:
+        report += filling.report()
+    return filling.model
+
+
+def _filled(state: dict[str, Tensor], ported: bool) -> Filling:
+    crossing, container = Crossing(state), container_of(state)
+    if container:
+        crossing = from_container(state, container)
+    elif ported:
+        raise CheckpointError(
+            "ported=True (--ported) is for checkpoints in the layout of CompressAI's ports; this "
+            "one has its authors' layout, leave it out"
+        )
+    layout = _layout(crossing.state)
+    model = _empty_model_of(crossing.state, layout, ported)
+    filling = Filling(model, layout, crossing, container)
+    filling.run()
+    return filling
 
 
 def empty_model(config: CodecConfig) -> Codec:
@@ -100,11 +142,13 @@ def _least_tensors(config: CodecConfig) -> int:
     return sum(sum(n) if isinstance(n, tuple) else n for n in blocks)
 
 
-def _empty_model_of(state: Mapping[str, Tensor], layout: Layout) -> Codec:
+def _empty_model_of(state: Mapping[str, Tensor], layout: Layout, ported: bool) -> Codec:
     what = f"looks like a {layout.name} checkpoint, but its sizes cannot be read"
     with foreign(what, CheckpointError, "is it complete?"):
         try:
             config = layout.config(Sizes(state, layout))
+            if ported and "ported" in (field.name for field in fields(config)):
+                config = replace(config, ported=True)
             asked = sum(p.numel() for p in skeleton_of(config, state).parameters())
             there = sum(value.numel() for value in state.values())
             if asked > 4 * there + _SLACK:  # less is named tensor by tensor
@@ -122,7 +166,7 @@ def _read(path: Path) -> Mapping:
 
 
 def _normalised(state: Mapping) -> dict[str, Tensor]:
-    if isinstance(state.get("state_dict"), Mapping):
+    while isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     result = {}
     for key, value in state.items():
@@ -156,131 +200,58 @@ def _own_tables(key: str) -> bool:
     return key.startswith(("latent_codec.y_tables.", "latent_codec.z_tables."))
 
 
-@torch.no_grad()
-def _fill(model: Codec, state: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Copy all weights; returns CompressAI's tables by our names."""
-    missing, wrong, tables = [], [], {}
-    unused = set(state)
-    for key, target in model.state_dict().items():
-        if _own_tables(key):
-            continue
-        published = layout.key(key)
-        value, names = _look_up(state, published, layout, wrong)
-        unused -= names
-        leaf = key.rsplit(".", 1)[-1]
-        if key.endswith("attention.bias"):
-            unused -= _check_position_index(state, published, target, layout, wrong)
-        if value is None:
-            if leaf not in CONSTANT_LEAVES:
-                missing.append(published)
-        elif leaf in TABLE_LEAVES:
-            tables[key] = value
-        elif problem := _place(value, target, leaf, layout):
-            wrong.append(f"{published}: {problem}")
-    for key, own in layout.constants(state).items():
-        unused.discard(key)
-        value = state.get(key)
-        if value is not None:
-            problem = tensor_problem(value, own) or constant_problem(value, own)
-            wrong += [f"{key}: {problem}"] if problem else []
-    wrong += _table_problems(model, tables)
-    if missing or wrong or unused:
-        raise CheckpointError(
-            f"{layout.name} checkpoint does not fit: missing [{listed(missing)}]; wrong "
-            f"[{listed(wrong)}]; unknown [{listed(sorted(unused))}]; expected the layout of its "
-            "authors' code, complete"
-        )
-    return tables
-
-
-def _look_up(
-    state: Mapping[str, Tensor], published: str, layout: Layout, wrong: list[str]
-) -> tuple[Tensor | None, set[str]]:
-    """A tensor under either spelling, and the spellings; they must not contradict each other."""
-    alias = layout.alias(published)
-    found = {name: state[name] for name in (published, alias) if name in state}
-    values = list(found.values())
-    if len(values) == 2 and not is_same(*values):
-        wrong.append(f"{published} and {alias} are one tensor, but hold different values")
-    return (values[0] if values else None), set(found)
-
-
-def _place(value: Tensor, target: Tensor, leaf: str, layout: Layout) -> str | None:
-    """Copy a value to its target, or check it if that is a constant; returns what is wrong."""
-    if leaf == "bias" and target.dim() == 3 and layout.has_rows:
-        side = target.shape[-1]
-        if value.dim() == 2 and value.shape[0] == side**2:
-            value = value.T.reshape(-1, side, side)
-    problem = tensor_problem(value, target)
-    if problem is None and leaf in CONSTANT_LEAVES and leaf != "num_batches_tracked":
-        return constant_problem(value, target)
-    if problem is None:
-        target.copy_(value)
-    return problem
-
-
-def _check_position_index(
-    state: Mapping[str, Tensor], published: str, bias: Tensor, layout: Layout, wrong: list[str]
-) -> set[str]:
-    """Compare the index that lies beside a bias table, if any; returns the names it goes by."""
-    name = _index_of(published)
-    value, names = _look_up(state, name, layout, wrong)
-    if value is not None:
-        own = position_index(bias.shape[-1] ** 2)
-        problem = tensor_problem(value, own) or constant_problem(value, own)
-        wrong += [f"{name}: {problem}"] if problem else []
-    return names
-
-
-def _table_problems(model: Codec, tables: Mapping[str, Tensor]) -> list[str]:
-    """What CompressAI's coder, which checks nothing itself, would trip over."""
-    result = []
-    for name in ("entropy_bottleneck", "gaussian"):
-        cdf, length, offset, scales = (
-            tables.get(f"latent_codec.{name}.{leaf}", torch.zeros(0))
-            for leaf in ("_quantized_cdf", "_cdf_length", "_offset", "scale_table")
-        )
-        if not is_increasing(scales):
-            result.append(f"{name}: scale_table, expected increasing positive floats")
-        rows = model.config.N if name == "entropy_bottleneck" else scales.numel()
-        is_given = any(t.numel() for t in (cdf, length, offset))
-        if is_given and not is_coder_table(cdf, length, offset, rows):
-            result.append(f"{name}: _quantized_cdf, _cdf_length, _offset are no {rows} tables")
-    return result
-
-
-def _set_tables(model: Codec, tables: Mapping[str, Tensor]) -> None:
-    for key, value in tables.items():
-        path, leaf = key.rsplit(".", 1)
-        module = model.get_submodule(path)
-        if value.numel():
-            setattr(module, leaf, value.detach().clone().to(getattr(module, leaf)))
-
-
-def _index_of(bias: str) -> str:
-    return bias.rpartition(".")[0] + ".relative_position_index"
-
-
-def to_published(model: Codec) -> dict[str, Tensor]:
+def to_published(model: Codec, *, report: list[str] | None = None) -> dict[str, Tensor]:
     """State dict of a fixed-rate model in its authors' layout, ready for ``torch.save``.
 
+    Args:
+        model: any codec that was published.
+        report: gets a line about every tensor of the result: its names, and what was done to it.
+
     Raises:
-        CheckpointError: if the model has parts that no published layout has (gains, top_k), or
-            lacks some that all have.
+        CheckpointError: if the model has parts that no published layout has (gains, top_k), lacks
+            some that all have, or computes what CompressAI's port does and its authors' code does
+            not.
     """
-    layout, result = _layout_of(model), {}
+    if model.config.ported:
+        raise CheckpointError(
+            f"model {model.config.name!r} was trained in CompressAI's port, and its authors' code "
+            f"computes something else: there, {difference(model.config.family)}. Give --to "
+            "compressai"
+        )
+    state, lines = _published(model)
+    if report is not None:
+        report += [way(*names, note=note) for names, note in lines.values()]
+    return state
+
+
+#: A key of a state dict to be written -> the names of the tensor up to it, and what was done.
+_Lines = dict[str, tuple[list[str], str]]
+
+
+def _published(model: Codec) -> tuple[dict[str, Tensor], _Lines]:
+    layout, result, lines = _layout_of(model), {}, {}
     for key, value in model.state_dict().items():
-        if _own_tables(key):
+        if own_tables(key):
             continue
         published = layout.key(key)
+        lines[published] = [key, published], ""
         value = value.detach()
         value = value if value.is_meta else value.cpu().clone()  # meta: names and shapes alone
         if layout.has_rows and key.endswith("attention.bias") and value.dim() == 3:
             value = value.flatten(1).T.contiguous()
-            result[_index_of(published)] = position_index(value.shape[0])
+            lines[published] = [key, published], "a table of each head turned into rows"
+            index = index_of(published)
+            result[index] = position_index(value.shape[0])
+            lines[index] = [index], "a constant, made anew"
         result[published] = value
-    result |= {alias: value for key, value in result.items() if (alias := layout.alias(key))}
-    return result | layout.constants(result)
+    for key in list(result):
+        if alias := layout.alias(key):
+            result[alias] = result[key]
+            names, note = lines[key]
+            lines[alias] = [*names[:-1], alias], note or "its second name"
+    constants = layout.constants(result)
+    lines |= {key: ([key], "a constant, made anew") for key in constants}
+    return result | constants, lines
 
 
 def _layout_of(model: Codec) -> Layout:
@@ -295,26 +266,44 @@ def _layout_of(model: Codec) -> Layout:
     return fitting[0]
 
 
-def ways(model: Codec) -> dict[str, str]:
-    """Our name of every tensor -> its name in the authors' layout.
-
-    Raises:
-        CheckpointError: as for :func:`to_published`.
-    """
-    layout = _layout_of(model)
-    return {key: layout.key(key) for key in model.state_dict() if not _own_tables(key)}
-
-
-def to_compressai(model: Codec) -> dict[str, Tensor]:
+def to_compressai(model: Codec, *, report: list[str] | None = None) -> dict[str, Tensor]:
     """State dict of a fixed-rate model in the layout of CompressAI's ports.
 
-    Note:
-        CompressAI's TCM and SAAF compute something else with the same weights: the support
-        before its transform goes to the LRP, and the global tokens' logits are scaled.
+    Args:
+        model: any codec that was published and ported.
+        report: gets a line about every tensor of the result: its names, and what was done to it.
 
     Raises:
         CheckpointError: as for :func:`to_published`, or if CompressAI has no such model.
+
+    Warns:
+        PortWarning: where the port computes something else with the weights, or cannot be built
+            of the model's size.
     """
-    published = to_published(model)
-    name = _layout(published).name
-    return to_container(published, "tcm_auxt" if getattr(model.config, "auxt", False) else name)
+    published, lines = _published(model)
+    name = _layout_of(model).name
+    name = "tcm_auxt" if getattr(model.config, "auxt", False) else name
+    crossing = to_container(published, name)
+    for problem in _port_problems(model.config, name):
+        warnings.warn(problem, PortWarning, stacklevel=2)
+    if report is not None:
+        for key, theirs in crossing.names.items():
+            names, note = lines.get(key, ([], ""))
+            notes = "; ".join(text for text in (note, crossing.notes.get(key)) if text)
+            made = notes or ("" if names else "a constant, made anew")
+            report += [way(*names, other, note=made) for other in theirs]
+    return crossing.state
+
+
+def _port_problems(config: CodecConfig, name: str) -> list[str]:
+    found = []
+    if difference(name) and not config.ported:
+        found.append(
+            f"CompressAI's port computes something else with the weights of {config.name!r}: "
+            f"{difference(name)}"
+        )
+    if wrong := misfits(config, name):
+        found.append(
+            f"CompressAI's port cannot be built of the size of {config.name!r}: {'; '.join(wrong)}"
+        )
+    return found

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dictco_lib.commands.common import find_device, may_replace
+from dictco_lib.commands.common import find_device, may_replace, say
 from dictco_lib.commands.options import Declare, add_force, add_recipe
+from dictco_lib.errors import OptionError, PortWarning
+
+if TYPE_CHECKING:
+    from dictco_lib.models import Codec
 
 
 def add_train(command: Declare) -> None:
@@ -79,36 +86,70 @@ def add_convert(command: Declare) -> None:
     sub = command(
         "convert", convert, "write a checkpoint in another layout, either way",
         "authors.pth dcae.safetensors --to dco", "dcae.safetensors there.pth --to compressai",
+        "trained_there.pth tcm.safetensors --to dco --ported",
     )  # fmt: skip
     sub.add_argument("input", metavar="IN", help="ours, an authors' or a CompressAI checkpoint")
     sub.add_argument("output", metavar="OUT", help=".safetensors for dco, else .pth")
     sub.add_argument("--to", choices=("published", "compressai", "dco"), required=True)
+    sub.add_argument(
+        "--ported", action="store_true",
+        help="IN was trained in CompressAI's port: its TCM and SAAF compute something else",
+    )  # fmt: skip
     sub.add_argument("--report", action="store_true", help="list every tensor's way")
     add_force(sub)
 
 
 def convert(args: argparse.Namespace) -> None:
     """A checkpoint in another layout: the authors', CompressAI's, or ours."""
+    from dictco_lib import checkpoints
+
+    may_replace(args.output, args.force, lambda path: False, "made by this command")
+    if checkpoints.is_published(args.output) == (args.to == "dco"):
+        wanted = ".safetensors" if args.to == "dco" else ".pth"
+        raise OptionError(
+            f"--to {args.to} writes {wanted} files, and by the suffix of {args.output} nothing "
+            f"would find out what it is; name it {Path(args.output).stem}{wanted}"
+        )
+    report: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PortWarning)
+        model = _read_any(args.input, args.ported, report)
+        count = _write_as(model, args.output, args.to, report)
+    for line in report if args.report else ():
+        say(line)
+    for warning in caught:
+        say(f"dictco: note: {warning.message}", sys.stderr)
+    say(f"{args.output}: {model.config.name}, {count} tensors, layout {args.to}")
+
+
+def _read_any(source: str, ported: bool, report: list[str]) -> Codec:
+    from dictco_lib import checkpoints
+
+    if Path(source).is_file() and checkpoints.is_published(source):
+        return checkpoints.load_published(source, ported=ported, report=report)
+    if ported:
+        raise OptionError(
+            f"--ported is for checkpoints in CompressAI's layout, .pth; {source} is ours, which "
+            "holds that already; leave --ported out"
+        )
+    return checkpoints.load(source)
+
+
+def _write_as(model: Codec, target: str, layout: str, report: list[str]) -> int:
+    """Write a model's checkpoint; returns how many tensors it has."""
     import torch
 
     from dictco_lib import checkpoints
     from dictco_lib.files import atomic_path
 
-    may_replace(args.output, args.force, lambda path: False, "made by this command")
-    model = checkpoints.load(args.input)
-    if args.to == "dco":
-        checkpoints.save_checkpoint(model, args.output)
-        count = len(model.state_dict())
-    else:
-        write = {"published": checkpoints.to_published, "compressai": checkpoints.to_compressai}
-        state = write[args.to](model)
-        count = len(state)
-        with atomic_path(args.output) as temporary:
-            torch.save({"state_dict": state}, temporary)
-    if args.report:
-        for ours, theirs in checkpoints.ways(model).items():
-            print(f"{ours} -> {theirs}")
-    print(f"{args.output}: {model.config.name}, {count} tensors, layout {args.to}")
+    if layout == "dco":
+        checkpoints.save_checkpoint(model, target)
+        return len(checkpoints.own_state(model))
+    write = {"published": checkpoints.to_published, "compressai": checkpoints.to_compressai}
+    state = write[layout](model, report=report)
+    with atomic_path(target) as temporary:
+        torch.save({"state_dict": state}, temporary)
+    return len(state)
 
 
 def add_models(command: Declare) -> None:

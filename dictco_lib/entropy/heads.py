@@ -105,7 +105,7 @@ class JointHead(SliceHead):
 class SplitHead(SliceHead):
     """Two supports: means and earlier slices, scales and earlier slices, each transformed.
 
-    The latent residual prediction takes the mean's support after its transform.
+    The latent residual prediction takes the mean's support after its transform, or before.
 
     Args:
         transforms: of the mean's and of the scale's support; identities where there are none.
@@ -113,6 +113,7 @@ class SplitHead(SliceHead):
         size: channels of the slice.
         widths: hidden widths of the three nets.
         sees: so many of the first slices; None for all before its own.
+        refines_from_input: whether the latent residual prediction takes the support before.
 
     Reference:
         Minnen & Singh, ICIP 2020, arXiv:2007.08739.
@@ -125,9 +126,12 @@ class SplitHead(SliceHead):
         size: int,
         widths: tuple[int, ...],
         sees: int | None = None,
+        *,
+        refines_from_input: bool = False,
     ) -> None:
         super().__init__()
         self.sees = sees
+        self.refines_from_input = refines_from_input
         self.mean_support, self.scale_support = transforms
         self.mean = parameter_net(support, widths, size)
         self.scale = parameter_net(support, widths, size)
@@ -135,6 +139,8 @@ class SplitHead(SliceHead):
 
     def forward(self, side: Side, earlier: list[Tensor], dictionary: Tensor | None) -> Prediction:
         """Predict one slice; see :class:`SliceHead`."""
-        means = self.mean_support(torch.cat([side.means, *earlier], dim=1))
+        seen = torch.cat([side.means, *earlier], dim=1)
+        means = self.mean_support(seen)
         scales = self.scale_support(torch.cat([side.scales, *earlier], dim=1))
-        return Prediction(self.mean(means), self.scale(scales), means)
+        support = seen if self.refines_from_input else means
+        return Prediction(self.mean(means), self.scale(scales), support)

@@ -161,6 +161,7 @@ class GlobalTokenAttention(WindowAttention):
     """
 
     can_shift = False
+    is_scaled = False
     _SHARE = 0.25
 
     def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
@@ -174,8 +175,15 @@ class GlobalTokenAttention(WindowAttention):
         tokens = self.global_tokens + self._windows(x).mean(1, keepdim=True)  # (n, 2, C)
         kv = self.global_kv(tokens).reshape(len(tokens), 2, 2, self.heads, self.head_dim)
         keys, values = kv.permute(2, 0, 3, 1, 4)
+        q = q * self.head_dim**-0.5 if self.is_scaled else q
         seen = (q @ keys.mT).softmax(-1) @ values
         return (1 - self._SHARE) * local + self._SHARE * seen
+
+
+class ScaledTokenAttention(GlobalTokenAttention):
+    """The same with the tokens' logits scaled as the window's are: CompressAI's port."""
+
+    is_scaled = True
 
 
 class AttentionBlock(nn.Module):

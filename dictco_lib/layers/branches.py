@@ -34,8 +34,21 @@ class Branched(nn.Module):
             x = layer(x)
             if i in steps:
                 side = steps[i](side)
-                x = x + side
+                x = x + self._added(side, x)
         return x
+
+    def _added(self, side: Tensor, x: Tensor) -> Tensor:
+        return side
+
+
+class LateBranched(Branched):
+    """The same with a side branch that keeps the input's size: what is added is resized.
+
+    CompressAI's port of SAAF.
+    """
+
+    def _added(self, side: Tensor, x: Tensor) -> Tensor:
+        return F.interpolate(side, x.shape[2:], mode="bilinear", align_corners=False)
 
 
 class HaarAnalysis(nn.Module):
@@ -106,7 +119,7 @@ def _inverse_haar(bands: Tensor) -> Tensor:
 
 
 class FrequencyGate(nn.Module):
-    """A linear map at each place, scaled by four learned weights, then resized.
+    """A linear map at each place, scaled by four learned weights, then resized if ``resizes``.
 
     Of the encoder: ``gate * x`` goes through the linear map, then halves by averaging. Of the
     decoder (``is_up``): doubles; its gate has a constant mean, so that its softmax has no effect
@@ -116,10 +129,10 @@ class FrequencyGate(nn.Module):
         "Learned Image Compression via Sparse Attention and Adaptive Frequency" (SAAF), CVPR 2026.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, is_up: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, *, is_up: bool, resizes: bool = True) -> None:
         super().__init__()
         hidden = max(c_in // 4, 4)
-        self.is_up = is_up
+        self.is_up, self.resizes = is_up, resizes
         self.linear = nn.Linear(c_in, c_out)
         self.attention = nn.Sequential(
             nn.Conv2d(c_in, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 4, 1)
@@ -128,11 +141,18 @@ class FrequencyGate(nn.Module):
             self.weights = nn.Parameter(torch.zeros(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H/2, W/2), or to twice the size."""
+        """Map (B, C, H, W) to (B, C', H/2, W/2), or to twice the size, or to the same."""
+        out = self._gated(x)
+        if not self.resizes:
+            return out
+        if self.is_up:
+            return F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
+        return F.avg_pool2d(out, 2)  # bilinear, for a factor of two
+
+    def _gated(self, x: Tensor) -> Tensor:
         shares = self.attention(x).softmax(1)
         if self.is_up:
             out = _pointwise(self.linear, x)
-            out = out + 0.1 * out * shares.mean(1, keepdim=True)
-            return F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
+            return out + 0.1 * out * shares.mean(1, keepdim=True)
         gate = (shares * self.weights.exp()[:, None, None]).sum(1, keepdim=True)
-        return F.avg_pool2d(_pointwise(self.linear, gate * x), 2)  # bilinear, for a factor of two
+        return _pointwise(self.linear, gate * x)

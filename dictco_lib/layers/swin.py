@@ -15,42 +15,65 @@ from dictco_lib.layers.attention import WindowAttention
 class SwinBlock(nn.Module):
     """``x = x + Attention(LN(x))``, then ``x = x + MLP(LN(x))``, on (B, H, W, C).
 
+    Args:
+        dim: channels.
+        head_dim: of them, in each head.
+        window: side of a window.
+        shifted: whether windows are shifted by half of their side.
+        pads: whether it pads a map of any size itself, behind the norm, where zeros are no
+            tokens like the others'; else H and W are multiples of the window.
+
     Reference:
         Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030.
     """
 
-    def __init__(self, dim: int, head_dim: int, window: int, *, shifted: bool) -> None:
+    def __init__(
+        self, dim: int, head_dim: int, window: int, *, shifted: bool, pads: bool = False
+    ) -> None:
         super().__init__()
+        self.pads = pads
         self.norm1 = nn.LayerNorm(dim)
         self.attention = WindowAttention(dim, head_dim, window, shifted=shifted)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same shape; H and W are multiples of the window."""
-        x = x + self.attention(self.norm1(x))
+        """Map (B, H, W, C) to the same shape."""
+        seen, (height, width) = self.norm1(x), x.shape[1:3]
+        if self.pads:
+            w = self.attention.window
+            seen = F.pad(seen, (0, 0, 0, -width % w, 0, -height % w))
+        x = x + self.attention(seen)[:, :height, :width]
         return x + self.mlp(self.norm2(x))
 
 
-def _in_windows(blocks: Callable[[Tensor], Tensor], x: Tensor, window: int) -> Tensor:
+def _in_windows(blocks: Callable[[Tensor], Tensor], x: Tensor, window: int | None) -> Tensor:
     """Run blocks on a map (B, C, H, W) of any size.
 
     If its sides are no multiples of the window, it is zero-padded at the bottom and right for all
-    blocks, and cropped afterwards.
+    blocks, and cropped afterwards; without a window the blocks pad themselves.
     """
     height, width = x.shape[-2:]
-    x = F.pad(x, (0, -width % window, 0, -height % window))
+    x = F.pad(x, (0, -width % (window or 1), 0, -height % (window or 1)))
     return blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)[..., :height, :width]
 
 
 class SwinBlocks(nn.Sequential):
-    """Plain and shifted blocks by turns, on (B, C, H, W) of any size."""
+    """Plain and shifted blocks by turns, on (B, C, H, W) of any size.
 
-    def __init__(self, dim: int, head_dim: int, window: int, blocks: int) -> None:
+    They are padded together, or with ``pads`` each for itself: see :class:`SwinBlock`.
+    """
+
+    def __init__(
+        self, dim: int, head_dim: int, window: int, blocks: int, *, pads: bool = False
+    ) -> None:
         super().__init__(
-            *(SwinBlock(dim, head_dim, window, shifted=i % 2 == 1) for i in range(blocks))
+            *(
+                SwinBlock(dim, head_dim, window, shifted=i % 2 == 1, pads=pads)
+                for i in range(blocks)
+            )
         )
-        self.window = window
+        self.window = None if pads else window
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -67,12 +90,14 @@ class MixedBlock(nn.Module):
         CVPR 2023, arXiv:2303.14978.
     """
 
-    def __init__(self, branch: int, head_dim: int, window: int, *, shifted: bool) -> None:
+    def __init__(
+        self, branch: int, head_dim: int, window: int, *, shifted: bool, pads: bool = False
+    ) -> None:
         super().__init__()
-        self.window = window
+        self.window = None if pads else window
         self.conv_in = nn.Conv2d(2 * branch, 2 * branch, 1)
         self.conv_block = ResidualBlock(branch, branch)
-        self.swin = SwinBlock(branch, head_dim, window, shifted=shifted)
+        self.swin = SwinBlock(branch, head_dim, window, shifted=shifted, pads=pads)
         self.conv_out = nn.Conv2d(2 * branch, 2 * branch, 1)
 
     def forward(self, x: Tensor) -> Tensor:

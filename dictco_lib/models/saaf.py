@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dictco_lib.config import NANO, ModelConfig
-from dictco_lib.layers.attention import GlobalTokenAttention
-from dictco_lib.layers.branches import Branched, FrequencyGate
+from dictco_lib.layers.attention import GlobalTokenAttention, ScaledTokenAttention
+from dictco_lib.layers.branches import Branched, FrequencyGate, LateBranched
 from dictco_lib.layers.residual import Bottleneck
 from dictco_lib.models import dictionary as base
 from dictco_lib.models.layout import Layout
@@ -30,13 +30,18 @@ dictionary, head = base.dictionary, base.head
 
 @dataclass(frozen=True)
 class Config(ModelConfig):
-    """DCAE's numbers; ``denoiser`` adds the part that exists only in training."""
+    """DCAE's numbers; ``denoiser`` adds the part that exists only in training.
+
+    ``ported``: the tokens' logits are scaled, and the side branches' maps keep their size until
+    they are added, as CompressAI's port has it.
+    """
 
     family: ClassVar[str] = "saaf"
     training_fields: ClassVar[tuple[str, ...]] = ("denoiser",)
 
     name: str = "saaf"
     denoiser: bool = True
+    ported: bool = False
 
 
 PRESETS = {"saaf": Config()}
@@ -47,21 +52,26 @@ PRESETS["nano_saaf"] = Config(
 
 def analysis(c: Config) -> Branched:
     """``g_a``: x (B, 3, 16H, 16W) -> y (B, M, H, W)."""
-    sizes = pairwise((3, *c.widths, c.M))
-    branch = [FrequencyGate(a, b, is_up=False) for a, b in sizes]
-    return Branched(base.analysis(c, GlobalTokenAttention), branch, _TAPS)
+    return _branched(c, base.analysis(c, _attention(c)), (3, *c.widths, c.M), is_up=False)
 
 
 def synthesis(c: Config) -> Branched:
     """``g_s``: y_hat (B, M, H, W) -> x_hat (B, 3, 16H, 16W), not clamped."""
-    sizes = pairwise((c.M, *reversed(c.widths), 3))
-    branch = [FrequencyGate(a, b, is_up=True) for a, b in sizes]
-    return Branched(base.synthesis(c, GlobalTokenAttention), branch, _TAPS)
+    return _branched(c, base.synthesis(c, _attention(c)), (c.M, *reversed(c.widths), 3), is_up=True)
 
 
 def hyper(c: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
     """``h_a``: y -> z (B, N, H/4, W/4); ``h_scale`` and ``h_mean``: z_hat -> (B, S, H, W)."""
-    return base.hyper(c, GlobalTokenAttention)
+    return base.hyper(c, _attention(c))
+
+
+def _attention(c: Config) -> type[GlobalTokenAttention]:
+    return ScaledTokenAttention if c.ported else GlobalTokenAttention
+
+
+def _branched(c: Config, main: nn.Sequential, sizes: tuple[int, ...], *, is_up: bool) -> Branched:
+    branch = [FrequencyGate(a, b, is_up=is_up, resizes=not c.ported) for a, b in pairwise(sizes)]
+    return (LateBranched if c.ported else Branched)(main, branch, _TAPS)
 
 
 def training_only(c: Config) -> Denoiser | None:

@@ -35,7 +35,11 @@ _ORTHOGONALITY = 0.1  # weight of the penalty
 
 @dataclass(frozen=True)
 class Config(CodecConfig):
-    """``branch`` is the N of the paper: half the width of the transforms."""
+    """``branch`` is the N of the paper: half the width of the transforms.
+
+    ``ported``: the latent residual prediction takes the support before its transform, and Swin
+    blocks pad behind their norm, as CompressAI's port has it.
+    """
 
     family: ClassVar[str] = "tcm"
     limits: ClassVar[dict[str, int]] = {"window": 16, "hyper_window": 16}
@@ -50,15 +54,18 @@ class Config(CodecConfig):
     support_head_dim: int = 16
     parameter_widths: tuple[int, ...] = (224, 128)
     auxt: bool = False
+    ported: bool = False
 
 
 class Support(nn.Module):
     """Swin blocks behind a gate, in a narrower room: (B, C, H, W) to the same shape."""
 
-    def __init__(self, channels: int, width: int, head_dim: int, window: int) -> None:
+    def __init__(self, c: Config, channels: int) -> None:
         super().__init__()
+        width = c.support_width
+        blocks = SwinBlocks(width, c.support_head_dim, c.window, 2, pads=c.ported)
         self.conv_in = nn.Conv2d(channels, width, 1)
-        self.gate = GatedAttention(width, SwinBlocks(width, head_dim, window, 2), nn.ReLU)
+        self.gate = GatedAttention(width, blocks, nn.ReLU)
         self.conv_out = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,10 +130,10 @@ def dictionary(c: Config) -> None:
 def head(c: Config, k: int) -> SplitHead:
     """Side information and all earlier slices, each through a gated Swin transform."""
     support = c.M + sum(c.groups[:k])
-    mean, scale = (
-        Support(support, c.support_width, c.support_head_dim, c.window) for _ in range(2)
+    mean, scale = (Support(c, support) for _ in range(2))
+    return SplitHead(
+        (mean, scale), support, c.groups[k], c.parameter_widths, refines_from_input=c.ported
     )
-    return SplitHead((mean, scale), support, c.groups[k], c.parameter_widths)
 
 
 def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
@@ -141,7 +148,10 @@ def _steps(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _pair(c: Config, head_dim: int, window: int) -> list[MixedBlock]:
-    return [MixedBlock(c.branch, head_dim, window, shifted=shifted) for shifted in (False, True)]
+    return [
+        MixedBlock(c.branch, head_dim, window, shifted=shifted, pads=c.ported)
+        for shifted in (False, True)
+    ]
 
 
 def _hyper_synthesis(c: Config) -> nn.Sequential:
