@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from dataclasses import replace
@@ -26,13 +27,12 @@ from dictco_lib.models import Codec, preset
 _DICTIONARY = {"blocks": (1, 1, 1), "residual_blocks": 2}
 CHANGES = {
     "nano_wacnn": {}, "nano_stf": {}, "nano_cca": {}, "nano_saaf": {},
-    "nano_tcm": {}, "nano_tcm plain": {"auxt": False},
+    "nano_tcm": {"groups": (16, 32)}, "nano_tcm plain": {"groups": (16, 32), "auxt": False},
     "nano dcae": _DICTIONARY | {"experts": 0},
     "nano dictco": _DICTIONARY | {"batch_norm": True},
 }  # fmt: skip
-CONTAINERISED = [name for name in CHANGES if "dictco" not in name]
-BOTH = [(name, "published") for name in CHANGES]
-BOTH += [(name, "compressai") for name in CONTAINERISED]
+BOTH = [(name, "published") for name in CHANGES if "plain" not in name]
+BOTH += [(name, "compressai") for name in CHANGES if "dictco" not in name]
 WRITE = {"published": to_published, "compressai": to_compressai}
 
 pytestmark = pytest.mark.filterwarnings("ignore::dictco_lib.errors.PortWarning")
@@ -70,8 +70,7 @@ def ours(model: Codec) -> dict[str, torch.Tensor]:
 def test_nothing_is_lost_there_and_back(case):
     model, state, write = case
     again = load_published(state)
-    sizes = ("name",)
-    assert replace(again.config, name=model.config.name) == model.config, sizes
+    assert replace(again.config, name=model.config.name) == model.config
     assert same(ours(again), ours(model))
     assert same(write(again), state)
 
@@ -90,23 +89,27 @@ def test_wrappers_prefixes_and_old_names_change_nothing(case, tmp_path):
     assert same(ours(load_published(path)), ours(model))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_precisions_are_read_as_float32(case, dtype):
+def test_other_precisions_are_read_as_float32_each_tensor_in_its_own(case):
     model, state, _ = case
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-    again = load_published(state)
+    kinds = (torch.float64, torch.bfloat16, torch.float16, torch.float32)
+    mixed = {  # tensors that are one in the authors' model have names that end alike
+        k: v.to(kinds[len(k.rpartition(".")[2]) % 4]) if v.is_floating_point() else v
+        for k, v in state.items()
+    }
+    assert len({v.dtype for v in mixed.values() if v.is_floating_point()}) >= 3
+    again = load_published(mixed)
     assert all(p.dtype == torch.float32 for p in again.parameters())
     for got, want in zip(again.parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(got, want.to(dtype).float(), rtol=0, atol=0)
+        torch.testing.assert_close(got, want, rtol=2**-8, atol=1e-6)
+        assert any(torch.equal(got, want.to(kind).float()) for kind in kinds)
 
 
 def test_a_model_in_another_precision_is_written_in_it(case):
     model, state, write = case
-    for dtype in (torch.float64, torch.bfloat16):
-        again = load_published(write(load_published(state).to(dtype)))
-        want = load_published(state).to(dtype).float()
-        assert same(ours(again), ours(want)) or dtype == torch.bfloat16
-        assert again.config == want.config
+    written = write(copy.deepcopy(model).double())
+    floats = [v for v in written.values() if v.is_floating_point()]
+    assert sum(v.dtype == torch.float64 for v in floats) > 0.9 * len(floats)
+    assert same(ours(load_published(written)), ours(model))
 
 
 def test_a_report_names_every_tensor_once(case):
@@ -146,7 +149,7 @@ def test_any_harm_is_named_or_harmless(case):
     model, state, _ = case
     rng = np.random.default_rng(0)
     keys = list(state)
-    for i in rng.choice(len(keys), 8, replace=False):
+    for i in rng.choice(len(keys), 3, replace=False):
         key, wrong = keys[i], harms(state[keys[i]])[rng.integers(10)]
         harmed = {k: v for k, v in state.items() if k != key}
         harmed |= {} if wrong is None else {key: wrong}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def index_of(bias: str) -> str:
 
 def way(*names: str, note: str = "") -> str:
     """A line of a report: the names that a tensor has on its way, and what is done to it."""
-    return " -> ".join(dict.fromkeys(names)) + (f" ({note})" if note else "")
+    return " -> ".join(names) + (f" ({note})" if note else "")
 
 
 @dataclass
@@ -101,17 +102,21 @@ class Filling:
         for key, (ours, note) in (self.went | gone).items():
             notes = [text for text in (crossing.notes.get(key), note) if text]
             for name in crossing.names.get(key, [key]):
-                names = [name, key, ours] if ours else [name]
-                lines.append(way(*names, note="; ".join(notes)))
+                names = [name, key, ours] if self.container else [key, ours]
+                lines.append(way(*(names if ours else [name]), note="; ".join(notes)))
         return lines
 
-    def _called(self, keys: list[str]) -> list[str]:
-        """What the file calls tensors, or would call them."""
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """An author's key -> what the file calls the tensor, or would call it."""
         if self.container is None:
-            return keys
+            return {}
         every = [self.layout.key(key) for key in self.model.state_dict()]
-        there = container_keys([*every, *self.crossing.names], self.container) | self.crossing.names
-        return [name for key in keys for name in there.get(key, [key])[:1]]
+        there = container_keys([*every, *self.crossing.names], self.container)
+        return there | self.crossing.names
+
+    def _called(self, keys: list[str]) -> list[str]:
+        return [name for key in keys for name in self._names.get(key, [key])[:1]]
 
     def _wrong(self, key: str, problem: str | None) -> None:
         if problem:

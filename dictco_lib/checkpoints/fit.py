@@ -18,11 +18,18 @@ CONSTANT_LEAVES = TABLE_LEAVES | {
 }
 
 
+def plain_problem(got: Tensor) -> str | None:
+    """Whether a tensor holds plain numbers, which every operation can be asked of."""
+    is_number = not got.is_complex() and got.dtype != torch.bool and not got.is_quantized
+    if got.layout == torch.strided and not got.is_meta and is_number:
+        return None
+    return f"{got.dtype} ({'meta' if got.is_meta else got.layout}), expected plain numbers"
+
+
 def kind_problem(got: Tensor, *, is_float: bool) -> str | None:
     """Whether a tensor holds plain numbers of the expected kind."""
-    is_number = not got.is_complex() and got.dtype != torch.bool and not got.is_quantized
-    if got.layout != torch.strided or got.is_meta or not is_number:
-        return f"{got.dtype} ({got.layout}), expected plain numbers"
+    if problem := plain_problem(got):
+        return problem
     if got.is_floating_point() != is_float:
         return f"{got.dtype}, expected {'floats' if is_float else 'integers'}"
     return None

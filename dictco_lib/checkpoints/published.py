@@ -24,7 +24,7 @@ from dictco_lib.checkpoints.compressai import (
     to_container,
 )
 from dictco_lib.checkpoints.filling import Filling, index_of, own_tables, way
-from dictco_lib.checkpoints.fit import is_same, position_index
+from dictco_lib.checkpoints.fit import is_same, plain_problem, position_index
 from dictco_lib.config import CodecConfig
 from dictco_lib.errors import (
     CheckpointError,
@@ -168,7 +168,7 @@ def _read(path: Path) -> Mapping:
 def _normalised(state: Mapping) -> dict[str, Tensor]:
     while isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    result = {}
+    result, wrong = {}, []
     for key, value in state.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
@@ -177,10 +177,15 @@ def _normalised(state: Mapping) -> dict[str, Tensor]:
             )
         key = str(key).removeprefix("module.")
         key = _OLD_PRIOR.sub(lambda m: f".{_NEW_PRIOR[m[1]]}.{m[2]}", key)
+        if problem := plain_problem(value):
+            wrong.append(f"{key}: {problem}")
+            continue
         if not is_same(result.setdefault(key, value), value):
             raise CheckpointError(
                 f"tensor {quoted(key)} is there twice, with different values; keep one"
             )
+    if wrong:
+        raise CheckpointError(f"wrong [{listed(wrong)}]; save the state dict again, on the CPU")
     return result
 
 

@@ -110,15 +110,18 @@ def convert(args: argparse.Namespace) -> None:
             f"--to {args.to} writes {wanted} files, and by the suffix of {args.output} nothing "
             f"would find out what it is; name it {Path(args.output).stem}{wanted}"
         )
-    report: list[str] = []
+    read: list[str] = []
+    written: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PortWarning)
-        model = _read_any(args.input, args.ported, report)
-        count = _write_as(model, args.output, args.to, report)
-    for line in report if args.report else ():
-        say(line)
+        model = _read_any(args.input, args.ported, read)
+        count = _write_as(model, args.output, args.to, written)
+    for path, lines in ((args.input, read), (args.output, written)):
+        if args.report and lines:
+            say("\n  ".join([f"{path}, every tensor's way:", *lines]))
     for warning in caught:
-        say(f"dictco: note: {warning.message}", sys.stderr)
+        if issubclass(warning.category, PortWarning):
+            say(f"dictco: note: {warning.message}", sys.stderr)
     say(f"{args.output}: {model.config.name}, {count} tensors, layout {args.to}")
 
 
