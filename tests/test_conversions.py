@@ -47,7 +47,12 @@ def made(name: str, **changes) -> Codec:
     return model
 
 
-@pytest.fixture(scope="module", params=BOTH, ids=lambda both: " ".join(both))
+FEW = pytest.mark.parametrize(
+    "case", [("nano_cca", "published"), ("nano_stf", "compressai")], indirect=True, ids=" ".join
+)
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=" ".join)
 def case(request):
     """A model, its state dict in a layout of others, and the way to write one."""
     name, layout = request.param
@@ -161,6 +166,7 @@ def test_any_harm_is_named_or_harmless(case):
             assert same(ours(again), ours(model)), (key, wrong)
 
 
+@FEW
 def test_what_does_not_fit_is_called_as_in_the_file(case):
     _, state, _ = case
     weights = [k for k in state if k.endswith("lrp_transform.0.weight") or k.startswith("lrp_tr")]
@@ -173,6 +179,7 @@ def test_what_does_not_fit_is_called_as_in_the_file(case):
         assert re.search(part, str(error.value)), str(error.value)
 
 
+@FEW
 def test_a_thousand_unknown_tensors_are_told_in_a_few_words(case):
     _, state, _ = case
     more = {f"more.{i}.weight": torch.zeros(1) for i in range(1000)}
@@ -181,6 +188,7 @@ def test_a_thousand_unknown_tensors_are_told_in_a_few_words(case):
     assert len(str(error.value)) < 1000
 
 
+@FEW
 def test_a_tensor_under_two_names_must_be_one(case):
     model, state, _ = case
     key = next(k for k in state if "h_a" in k and k.endswith("bias"))
@@ -304,3 +312,11 @@ def test_files_are_named_by_what_they_are(tmp_path, capsys):
         assert main(["convert", source, str(tmp_path / name), "--to", layout]) == 1
         assert f"name it {wanted}" in capsys.readouterr().err
         assert not (tmp_path / name).exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_full_size_goes_there_and_back():
+    model = Codec(preset("tcm_auxt")).eval()
+    again = load_published(to_compressai(model))
+    assert again.config == model.config
+    assert same(ours(again), ours(model))
