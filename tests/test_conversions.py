@@ -22,7 +22,7 @@ from dictco_lib.checkpoints import (
 )
 from dictco_lib.cli import main
 from dictco_lib.errors import CheckpointError, PortWarning, WrongModel
-from dictco_lib.models import Codec, preset
+from dictco_lib.models import FAMILIES, Codec, preset
 
 _DICTIONARY = {"blocks": (1, 1, 1), "residual_blocks": 2}
 CHANGES = {
@@ -199,6 +199,22 @@ def test_a_tensor_under_two_names_must_be_one(case):
         assert same(ours(load_published(state | {name: state[key].clone()})), ours(model))
         with pytest.raises(CheckpointError, match="twice|which is meant"):
             load_published(state | {name: state[key] + 1})
+
+
+def test_a_mapping_that_holds_itself_is_named(tmp_path):
+    state: dict = {"epoch": 1}
+    state["state_dict"] = state
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="expected a tensor"):
+        load_published(tmp_path / "a.pth")
+
+
+def test_networks_of_ones_own_have_no_layout():
+    config = replace(preset("nano_stf"), lmbdas=())
+    model = Codec(config, FAMILIES["stf"])
+    for write in WRITE.values():
+        with pytest.raises(CheckpointError, match="networks of its own"):
+            write(model)
 
 
 # CompressAI's layout.

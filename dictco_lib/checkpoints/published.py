@@ -40,6 +40,7 @@ from dictco_lib.models.layout import Layout, Sizes
 
 #: Every published layout.
 ALL = tuple(layout for page in FAMILIES.values() for layout in page.LAYOUTS)
+_MOST_WRAPPERS = 3
 _SLACK = 2**24  # numbers that a model may ask for beyond what its file holds
 _OLD_PRIOR = re.compile(r"\._(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
@@ -166,8 +167,9 @@ def _read(path: Path) -> Mapping:
 
 
 def _normalised(state: Mapping) -> dict[str, Tensor]:
-    while isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    for _ in range(_MOST_WRAPPERS):  # a pickle can put a mapping into itself
+        inner = state.get("state_dict")
+        state = inner if isinstance(inner, Mapping) else state
     result, wrong = {}, []
     for key, value in state.items():
         if not isinstance(value, Tensor):
@@ -261,6 +263,11 @@ def _published(model: Codec) -> tuple[dict[str, Tensor], _Lines]:
 
 def _layout_of(model: Codec) -> Layout:
     config = model.config
+    if model.has_own_page:
+        raise CheckpointError(
+            "this model has networks of its own, which no published layout has; nothing but its "
+            "family's page can be converted"
+        )
     fitting = [layout for layout in FAMILIES[config.family].LAYOUTS if layout.fits(config)]
     if config.is_variable_rate or not fitting:
         raise CheckpointError(
