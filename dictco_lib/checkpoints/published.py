@@ -41,6 +41,11 @@ from dictco_lib.models.layout import Layout, Sizes
 #: Every published layout.
 ALL = tuple(layout for page in FAMILIES.values() for layout in page.LAYOUTS)
 _MOST_WRAPPERS = 3
+_UNSURE = (
+    "CompressAI's port computes something else with the same weights: {}. They are taken as its "
+    "authors' code would; if they were trained in the port, give ported=True (dictco convert "
+    "--ported)"
+)
 _SLACK = 2**24  # numbers that a model may ask for beyond what its file holds
 _OLD_PRIOR = re.compile(r"\._(matrix|bias|factor)(\d)$")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
@@ -58,10 +63,8 @@ def load_published(
     Args:
         source: path of a ``torch.save`` file (read with ``weights_only``), or its state dict;
             with or without a ``state_dict`` wrapper, with or without ``module.`` prefixes.
-        ported: the weights were trained in CompressAI's port. Two of its ports, TCM and SAAF,
-            compute something else than their authors' code with the same weights, and neither
-            names nor shapes show where weights were trained: this makes the model compute what
-            the port does.
+        ported: the weights were trained in CompressAI's port. Its TCM and SAAF compute something
+            else than their authors' code, which no name or shape shows: the model will, too.
         report: gets a line about every tensor of the source: its names, and what was done to it.
 
     Returns:
@@ -73,8 +76,7 @@ def load_published(
             or given twice with different values.
 
     Warns:
-        PortWarning: where weights in CompressAI's layout are taken as the authors', and the port
-            computes something else.
+        PortWarning: where the port computes something else, and ``ported`` was not given.
     """
     is_file = not isinstance(source, Mapping)
     state = _normalised(_read(Path(source)) if is_file else source)
@@ -83,13 +85,7 @@ def load_published(
     with foreign("the checkpoint cannot be converted", CheckpointError, "is it complete?"):
         filling = _filled(state, ported)
     if filling.container and difference(filling.container) and not ported:
-        warnings.warn(
-            f"CompressAI's port computes something else with the same weights: "
-            f"{difference(filling.container)}. They are taken as its authors' would; if they were "
-            "trained in the port, give ported=True (dictco convert --ported)",
-            PortWarning,
-            stacklevel=2,
-        )
+        warnings.warn(_UNSURE.format(difference(filling.container)), PortWarning, stacklevel=2)
     filling.model.update()
     filling.set_tables()
     if report is not None:
