@@ -89,13 +89,19 @@ def port_of(name: str) -> str:
     return "tcm" if name.startswith("tcm") else name.partition("_")[0]
 
 
-def run_there(jobs: dict[str, dict], folder: Path) -> dict[str, dict]:
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """The Python of an environment that has the ports."""
     python = Path(os.environ.get("DICTCO_COMPRESSAI_TEMP", DEFAULT))
     if not python.is_file():
         pytest.skip(
             f"no {python}: `make client` makes an environment with CompressAI's ports; or set "
             "DICTCO_COMPRESSAI_TEMP to the Python of one"
         )
+    return python
+
+
+def run_there(python: Path, jobs: dict[str, dict], folder: Path) -> dict[str, dict]:
     empty = {"x": None, "state": None, "arguments": None}
     torch.save({name: empty | job for name, job in jobs.items()}, folder / "jobs.pt")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
@@ -149,7 +155,7 @@ X = torch.from_numpy(synthetic_input(64, 128))
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory) -> dict[str, dict]:
+def there(python, tmp_path_factory) -> dict[str, dict]:
     """All that is asked of the ports, in one start of them."""
     jobs = {}
     for name in OURS:
@@ -157,7 +163,7 @@ def there(tmp_path_factory) -> dict[str, dict]:
         jobs[f"ours {name}"] = {"name": port_of(name), "state": state, "x": X}
     for name, arguments in THEIRS.items():
         jobs[f"theirs {name}"] = {"name": port_of(name), "arguments": arguments, "x": X}
-    return run_there(jobs, tmp_path_factory.mktemp("client"))
+    return run_there(python, jobs, tmp_path_factory.mktemp("client"))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -224,11 +230,11 @@ def test_tables_that_are_filled_there_are_kept(there, name):
 
 
 @pytest.mark.slow
-def test_models_of_full_size_load_there_strictly(tmp_path):
+def test_models_of_full_size_load_there_strictly(python, tmp_path):
     jobs = {}
     for name in FULL:
         with on_meta(), warnings.catch_warnings(action="ignore"):
             shapes = to_compressai(Codec(preset(name)))
         state = {k: torch.zeros((), dtype=v.dtype).expand(v.shape) for k, v in shapes.items()}
         jobs[name] = {"name": port_of(name), "state": state}
-    assert run_there(jobs, tmp_path).keys() == set(FULL)
+    assert run_there(python, jobs, tmp_path).keys() == set(FULL)
