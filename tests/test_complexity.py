@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dictco_lib.book.inspect import ablations
 from dictco_lib.config import DCAE, NANO
+from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.errors import OptionError, ShapeError
 from dictco_lib.evaluation import reach
 from dictco_lib.evaluation.complexity import (
@@ -27,7 +28,7 @@ from dictco_lib.evaluation.measure import estimated_rows
 from dictco_lib.evaluation.timing import bench
 from dictco_lib.images import eight_bit, read_picture
 from dictco_lib.layers.hooks import hooked
-from dictco_lib.models import FAMILIES, PRESETS, Codec
+from dictco_lib.models import FAMILIES, PRESETS, Codec, wacnn
 from dictco_lib.training.loss import bits_per_image
 
 SMALL = [name for name in PRESETS if name.startswith("nano")]
@@ -240,3 +241,31 @@ def test_counting_keeps_numbers_and_modes(nano):
     before = nano(x, 50)["x_hat"]
     count_macs(nano, x, nano.level(50, x))
     assert torch.equal(nano(x, 50)["x_hat"], before)
+
+
+def test_networks_of_ones_own_are_measured_alike():
+    class Head(SplitHead):  # one net more, under a name that no member has
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            self.tint = nn.Conv2d(args[2], args[2], 1)
+
+        def refine(self, prediction, y_bar):
+            return self.tint(super().refine(prediction, y_bar))
+
+    class Page:
+        def __getattr__(self, name: str):
+            return getattr(wacnn, name)
+
+        def head(self, c: wacnn.Config, k: int) -> Head:
+            support = c.M + sum(c.groups[: min(k, c.seen_slices)])
+            nothing = (nn.Identity(), nn.Identity())
+            return Head(nothing, support, c.groups[k], c.parameter_widths, min(k, c.seen_slices))
+
+    config = PRESETS["nano_wacnn"]
+    rooms = {(r.part, r.name): r for r in rooms_of(outline(config, Page()), 64, 64)}
+    assert rooms["slices", "tint"].macs == 16 * sum(c**2 for c in config.groups)
+    assert rooms.keys() - {("slices", "tint")} == {
+        (r.part, r.name) for r in measure_rooms(config, 64, 64)
+    }
+    model = Codec(config, Page()).eval().requires_grad_(False)
+    assert reach.measure_reach(model, 512)["slices", "tint"] >= 16 * 7

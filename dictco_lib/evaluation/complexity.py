@@ -122,10 +122,15 @@ def count_macs(model: Codec, x: Tensor, level: Tensor | None) -> Macs:
     return Macs(counter.get_flop_counts())
 
 
-def outline(config: CodecConfig) -> Codec:
-    """A model of this shape on the meta device: no memory is taken, whatever its size."""
+def outline(config: CodecConfig, page: object = None) -> Codec:
+    """A model of this shape on the meta device: no memory is taken, whatever its size.
+
+    Args:
+        config: the shape of any member of the family.
+        page: networks of your own, see :class:`~dictco_lib.models.Codec`.
+    """
     with on_meta():
-        model = Codec(config)
+        model = Codec(config, page)
     return model.to("meta").eval().requires_grad_(False)  # constants of GDN are made on the CPU
 
 
@@ -141,7 +146,11 @@ def measure_rooms(config: CodecConfig, height: int = 512, width: int = 768) -> l
 
 
 def rooms_of(model: Codec, height: int = 512, width: int = 768) -> list[Room]:
-    """The same, of a model that is there already, such as an :func:`outline`."""
+    """The same, of a model that is there already, such as an :func:`outline`.
+
+    Networks of your own are measured alike: a room is named by what it does to the stride, or, in
+    a head, as its module is called there.
+    """
     steps, macs = _measured(model, height, width)
     return _joined(model, steps, macs)
 
@@ -160,10 +169,10 @@ def _measured(model: Codec, height: int, width: int) -> tuple[list[Step], Macs]:
         shapes[path] = tuple(first_tensor(output).shape[1:])
 
     modules = {path: model.get_submodule(path) for _, _, path in _modules(model)}
-    device = next(model.parameters()).device
-    level = torch.zeros(1, device=device) if model.config.is_variable_rate else None
+    x = next(model.parameters()).new_zeros(1, 3, height, width)
+    level = x.new_zeros(1) if model.config.is_variable_rate else None
     with hooked(modules, after=note):
-        macs = count_macs(model, torch.empty(1, 3, height, width, device=device), level)
+        macs = count_macs(model, x, level)
     return _steps(model, shapes, height), macs
 
 

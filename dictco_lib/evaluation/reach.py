@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dictco_lib.config import Y_STRIDE, Z_STRIDE, CodecConfig
 from dictco_lib.entropy.heads import Side
-from dictco_lib.evaluation.complexity import outline, steps_of
+from dictco_lib.evaluation.complexity import steps_of
 from dictco_lib.layers.gates import ShiftedWindows
 from dictco_lib.layers.hooks import watching
 from dictco_lib.models import FAMILIES, Codec
@@ -37,7 +37,7 @@ def measure_reach(model: Codec, length: int = 1536) -> dict[tuple[str, str], int
         length: of the strip in pixels, a multiple of 128; at least twice of what is seen.
     """
     codec, config = model.latent_codec, model.config
-    steps = steps_of(outline(config))
+    steps = steps_of(model)
     modules = {(s.part, s.name): model.get_submodule(s.path) for s in steps}  # the last one alike
     sides = next(s.shape[0] for s in steps if s.path == "latent_codec.h_scale")
     query = (sides, sides, *config.groups[: len(config.groups) - 1][: codec.slices[-1].sees])
