@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import dictco_lib
 from dictco_lib.book.inspect import ablations
 from dictco_lib.config import DCAE, NANO
 from dictco_lib.entropy.heads import SplitHead
@@ -269,3 +271,13 @@ def test_networks_of_ones_own_are_measured_alike():
     }
     model = Codec(config, Page()).eval().requires_grad_(False)
     assert reach.measure_reach(model, 512)["slices", "tint"] >= 16 * 7
+
+
+def test_hooks_and_counters_are_written_once():
+    library = Path(dictco_lib.__file__).parent
+    texts = {p.relative_to(library).as_posix(): p.read_text() for p in library.rglob("*.py")}
+    # An exercise asks for a hook, and hangs the answer in.
+    hooks = {name for name, text in texts.items() if "register_forward" in text}
+    assert hooks == {"layers/hooks.py", "book/checks/nb07.py"}
+    counters = {name for name, text in texts.items() if "import FlopCounterMode" in text}
+    assert counters == {"evaluation/complexity.py"}

@@ -160,7 +160,7 @@ def add_bench(command: Declare) -> None:
     )  # fmt: skip
     sub.add_argument(
         "--full", action="store_true",
-        help="`models` of the sizes that were published: all at once in memory, about 15 GB",
+        help="`models` of the sizes that were published: nine, all in memory, 1 to 2 GB each",
     )  # fmt: skip
     sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
     sub.add_argument("--repeats", type=int, default=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import torch
@@ -17,8 +18,7 @@ from dictco_lib.models import FAMILIES, Codec
 #: Fields of configurations that say how far a network sees: kernels are fixed, and widths say
 #: nothing of it.
 _DEPTHS = (
-    "blocks", "residual_blocks", "window", "hyper_window", "windows", "depths", "naf_blocks",
-    "batch_norm", "auxt",
+    "blocks", "residual_blocks", "window", "windows", "depths", "naf_blocks", "batch_norm", "auxt",
 )  # fmt: skip
 #: Strips of so many pixels; the next one where something sees as far as an end.
 _LENGTHS = (512, 2048)
@@ -36,12 +36,25 @@ def measure_reach(model: Codec, length: int = 1536) -> dict[tuple[str, str], int
         model: any member, in evaluation mode, its parameters without gradient.
         length: of the strip in pixels, a multiple of 128; at least twice of what is seen.
     """
-    codec, config = model.latent_codec, model.config
     steps = steps_of(model)
     modules = {(s.part, s.name): model.get_submodule(s.path) for s in steps}  # the last one alike
     sides = next(s.shape[0] for s in steps if s.path == "latent_codec.h_scale")
-    query = (sides, sides, *config.groups[: len(config.groups) - 1][: codec.slices[-1].sees])
-    rows = rows_of_y(model)
+    reach = {}
+    for run, parts, shape, stride in _runs(model, sides):
+        watched = {key: module for key, module in modules.items() if key[0] in parts}
+        source = _source(model, (*shape, length // stride))
+        with watching(watched) as seen:
+            run(source)
+        for key in watched:
+            reach[key] = stride * columns_seen(seen[key].output, source)
+    return reach
+
+
+def _runs(model: Codec, sides: int) -> list[tuple[Callable, tuple[str, ...], tuple[int, int], int]]:
+    """What to run, for which parts, on what (channels and height), and the stride of that."""
+    codec, config, rows = model.latent_codec, model.config, rows_of_y(model)
+    head = codec.slices[-1]
+    query = (sides, sides, *config.groups[:-1][: head.sees])
 
     def encode(x: Tensor) -> None:
         codec.h_a(model.g_a(x))
@@ -51,24 +64,15 @@ def measure_reach(model: Codec, length: int = 1536) -> dict[tuple[str, str], int
 
     def predict(seen: Tensor) -> None:
         scales, means, *earlier = seen.split(query, dim=1)
-        prediction = codec.slices[-1](Side(scales, means), earlier, codec.dictionary)
-        codec.slices[-1].refine(prediction, prediction.mean.detach())
+        prediction = head(Side(scales, means), earlier, codec.dictionary)
+        head.refine(prediction, prediction.mean.detach())
 
-    runs = [
+    return [
         (encode, ("g_a", "h_a"), (3, Y_STRIDE * rows), 1),
         (synthesise, ("h_s",), (config.N, 1), Z_STRIDE),
         (predict, ("slices",), (sum(query), rows), Y_STRIDE),
         (model.g_s, ("g_s",), (config.M, rows), Y_STRIDE),
     ]
-    reach = {}
-    for run, parts, shape, stride in runs:
-        watched = {key: module for key, module in modules.items() if key[0] in parts}
-        source = _source(model, (*shape, length // stride))
-        with watching(watched) as seen:
-            run(source)
-        for key in watched:
-            reach[key] = stride * columns_seen(seen[key].output, source)
-    return reach
 
 
 def rows_of_y(model: nn.Module) -> int:
@@ -97,8 +101,8 @@ def _columns(output: Tensor, source: Tensor) -> tuple[int, int]:
 def transform_reach(config: CodecConfig) -> dict[str, int | None]:
     """How far the two transforms of a member see, in pixels of the picture across.
 
-    Measured by gradient on a narrow model, see :func:`narrowed`, in float64: a full-size one has
-    the same kernels, windows and depth, and would take a minute and a GB.
+    Measured by gradient on a narrow model, see :func:`narrowed`, in float64: it has the kernels,
+    windows and depth of a full-size one, and is quick. The place is a corner of windows.
 
     Returns:
         ``g_a`` and ``g_s`` -> pixels that one place of y depends on, and pixels that depend on

@@ -83,13 +83,8 @@ def bench_members(
         started = [stack.enter_context(_started(name, size, device)) for name in names]
         for worker in started:  # together, for most of it is waiting for libraries
             worker.ready()
-
-        def turn(worker: _Worker, verb: str) -> None:
-            worker.ask(verb)
-            tick()
-
         works = {
-            (worker.name, verb): lambda w=worker, v=verb: turn(w, v)
+            (worker.name, verb): lambda w=worker, v=verb: (w.ask(v), tick())
             for worker in started
             for verb in ("encode", "decode")
         }
@@ -198,7 +193,7 @@ def _answer(answers: TextIO, values: dict) -> None:
     print(json.dumps(values), file=answers, flush=True)
 
 
-def prepared(name: str, device: torch.device) -> tuple[Codec, bool]:
+def prepared(name: str, device: str | torch.device) -> tuple[Codec, bool]:
     """A member ready for coding, and whether its weights are random.
 
     Args:
