@@ -128,6 +128,8 @@ def test_members_that_are_none_are_named(names, message):
         (["parts", "nano"], "dictco bench models nano"),
         (["load", "--full"], "members are for bench models"),
         (["models", "nano", "--full"], "leave it out"),
+        (["models", "--full", "--repeats", "1", "nano"], "leave it out"),
+        (["models", "nano", "--repeats", "1", "nano"], "each of them once"),
         (["models", "--model", "nano"], "--model would be ignored"),
         (["models", "--recipe", "a.toml"], "--recipe would be ignored"),
     ],
