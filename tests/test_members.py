@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dictco_lib.checkpoints import save_checkpoint
+from dictco_lib.checkpoints import native, save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.evaluation import members, side_by_side
@@ -45,12 +45,23 @@ def test_published_numbers_stand_where_they_were_published(table):
     assert table["dcae"].points.bd_rate == pytest.approx(-16.98, abs=0.01)
     assert table["dcae"].points.typical == (0.426, 34.41)
     assert table["tcm"].points.name == record("tcm-large")["name"]
+    assert "LIC_TCM" in table["tcm"].points.source
 
 
 def test_what_ships_is_named_with_its_fingerprint(table):
     assert {name for name, m in table.items() if m.weights} == {"classroom", "classroom_twin"}
     assert len(table["classroom"].weights.fingerprint) == 16
     assert table["classroom"].weights.size > 20e6
+
+
+def test_other_weights_in_the_folder_are_members_too(nano, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.safetensors"
+    save_checkpoint(nano, mine)
+    monkeypatch.setattr(native, "DATA_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(members, "PRESETS", {"nano_stf": PRESETS["nano_stf"]})
+    small, own = members.members()
+    assert (small.name, small.weights) == ("nano_stf", None)
+    assert (own.name, own.weights.file, own.family) == ("mine", "mine.safetensors", "dictionary")
 
 
 def test_pages_and_published_curves_agree_on_papers():
@@ -81,7 +92,7 @@ def test_the_table_is_printed_and_given_to_machines(table, capsys, monkeypatch):
     found = json.loads(capsys.readouterr().out)
     assert [m["name"] for m in found] == [m.name for m in chosen]
     assert found[0]["points"]["bpp"][0] == 0.109 and found[2]["analysis_sees"] is None
-    assert found[3]["paper"]["venue"] == "CVPR"
+    assert found[3]["paper"]["venue"] == "CVPR" and found[3]["counted_for"] == [768, 512]
 
 
 def test_members_are_measured_side_by_side(nano, tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dictco_lib.checkpoints import fingerprint, load, shipped_models
 from dictco_lib.config import CodecConfig
 from dictco_lib.evaluation.bdrate import compare
 from dictco_lib.evaluation.complexity import DECODER, ENCODER, outline, rooms_of, total_macs
-from dictco_lib.evaluation.published import published
+from dictco_lib.evaluation.published import published, record
 from dictco_lib.evaluation.reach import narrowed, transform_reach
 from dictco_lib.models import FAMILIES, PRESETS
 from dictco_lib.models.family import paper_of
@@ -29,6 +29,7 @@ class Points:
     """Published points on Kodak, ``bpp`` and RGB ``psnr``, and their BD-rate against VTM in %."""
 
     name: str
+    source: str
     bpp: list[float]
     psnr: list[float]
     bd_rate: float
@@ -54,9 +55,9 @@ class Member:
     """One preset.
 
     ``parameters`` are those that code; ``training_parameters`` exist in training only. The
-    multiply-accumulates are per pixel of a picture of :data:`SIZE`. ``analysis_sees`` and
-    ``synthesis_sees`` are in pixels across, None for more than was measured: see
-    :func:`dictco_lib.evaluation.reach.transform_reach`.
+    multiply-accumulates are per pixel of a picture of ``counted_for``, width and height.
+    ``analysis_sees`` and ``synthesis_sees`` are in pixels across, None for more than was
+    measured: see :func:`dictco_lib.evaluation.reach.transform_reach`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Member:
     paper: Paper
     points: Points | None
     weights: Weights | None
+    counted_for: tuple[int, int] = SIZE
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -79,9 +81,11 @@ class Member:
 
 
 def members() -> Iterator[Member]:
-    """All presets, page by page, each when it is measured."""
+    """All presets, page by page, and other weights that ship; each when it is measured."""
     for config in PRESETS.values():
         yield member(config)
+    for name in sorted(shipped_models().keys() - PRESETS):
+        yield replace(member(load(name).config), name=name, points=None, weights=_weights(name))
 
 
 def member(config: CodecConfig) -> Member:
@@ -121,7 +125,8 @@ def _points(config: CodecConfig) -> Points | None:
         return None
     curve = published(name)
     found = compare(published(ANCHOR), curve)
-    return Points(curve.name, list(curve.bpp), list(curve.psnr), found.rate)
+    source = record(name)["source"]
+    return Points(curve.name, source, list(curve.bpp), list(curve.psnr), found.rate)
 
 
 def _weights(name: str) -> Weights | None:
