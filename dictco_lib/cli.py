@@ -36,9 +36,12 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
         parser.error("an argument is empty, as from a variable of the shell that is not set")
     args, rest = parser.parse_known_args(words)
     is_list = isinstance(getattr(args, "input", None), list)
-    if is_list and not any(text.startswith("-") and text != "-" for text in rest):
+    are_names = not any(text.startswith("-") and text != "-" for text in rest)
+    if is_list and are_names:
         # argparse takes names in one piece: not those behind an option, as in a b --quality 9 out/
         *args.input, args.output = [*args.input, args.output, *rest]
+    elif hasattr(args, "names") and are_names:
+        args.names = [*args.names, *rest]
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return args

@@ -236,8 +236,9 @@ def test_training_by_recipe(capsys, tmp_path):
 
 
 def test_models_lists_what_ships(capsys):
-    status, out, _ = run(capsys, "models")
-    assert status == 0 and "classroom  ships" in out and "dcae       preset" in out
+    status, out, _ = run(capsys, "models", "--json")
+    ships = {m["name"]: m["weights"] and m["weights"]["file"] for m in json.loads(out)}
+    assert status == 0 and ships["classroom"] == "classroom.safetensors" and ships["dcae"] is None
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,8 @@ from dictco_lib.commands.curves import add_anchors, add_bdrate, add_plot
 from dictco_lib.commands.data import add_data
 from dictco_lib.commands.files import add_compress, add_decompress, add_inspect
 from dictco_lib.commands.measure import add_bench, add_evaluate
-from dictco_lib.commands.weights import (
-    add_convert,
-    add_export,
-    add_models,
-    add_pairs,
-    add_train,
-)
+from dictco_lib.commands.models import add_models
+from dictco_lib.commands.weights import add_convert, add_export, add_pairs, add_train
 
 #: In the order of the help text.
 DECLARATIONS = (

@@ -145,12 +145,22 @@ def add_bench(command: Declare) -> None:
     """Declare ``bench``."""
     sub = command(
         "bench", bench, "time the parts of a codec, or of its training, on this machine",
-        "", "--size 768 512", "load", "memory", "--recipe data/nano.toml",
+        "", "--size 768 512", "load", "memory", "models", "models wacnn stf dcae",
+        "--recipe data/nano.toml",
     )  # fmt: skip
     sub.add_argument(
-        "what", nargs="?", choices=("parts", "load", "memory"), default="parts",
+        "what", nargs="?", choices=("parts", "load", "memory", "models"), default="parts",
         help="parts: each part alone (default); load: a photo, beside busy programs; memory: "
-        "commands on pictures of up to 100 megapixels (minutes)",
+        "commands on pictures of up to 100 megapixels (minutes); models: members of the family "
+        "side by side, from pixels to files and back",
+    )  # fmt: skip
+    sub.add_argument(
+        "names", nargs="*", metavar="NAME",
+        help="members for `models`: presets, or paths of checkpoints; default small ones",
+    )  # fmt: skip
+    sub.add_argument(
+        "--full", action="store_true",
+        help="`models` of the sizes that were published: nine, all in memory, 1 to 2 GB each",
     )  # fmt: skip
     sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
     sub.add_argument("--repeats", type=int, default=5)
@@ -162,6 +172,13 @@ def bench(args: argparse.Namespace) -> None:
     """Median seconds of the parts of a codec, beside busy programs, or of a training step."""
     from dictco_lib.evaluation import timing
 
+    if args.what == "models":
+        refuse("bench models chooses its models", recipe=args.recipe, model=args.model)
+        return _bench_models(args)
+    if args.names or args.full:
+        raise OptionError(
+            f"members are for bench models: dictco bench models {' '.join(args.names)}".rstrip()
+        )
     if args.what == "load":
         refuse("bench load codes a photo", recipe=args.recipe)
         return _bench_load(args)
@@ -207,6 +224,37 @@ def _bench_memory(args: argparse.Namespace) -> None:
             flush=True,
         )
     print("CPU seconds per megapixel are those beyond the first row, which shows the start")
+
+
+def _bench_models(args: argparse.Namespace) -> None:
+    from dictco_lib.evaluation.side_by_side import FULL, SEED, SMALL, bench_members
+
+    if args.full and args.names:
+        raise OptionError("--full names the members of published size; leave it out, or the names")
+    names = args.names or (FULL if args.full else SMALL)
+    size = tuple(args.size or (768, 512))
+    with bar(total=2 * (args.repeats + 1) * len(names), unit="file") as shown:
+        costs = bench_members(
+            names, size, args.repeats, find_device(args.device), tick=shown.update
+        )
+    print(
+        f"{'model':16} {'encode s':>9} {'decode s':>9} {'peak MB':>9} {'its own':>9} {'bpp':>7}   "
+        "weights"
+    )
+    for cost in costs:
+        peak, own = ("-" if mb is None else f"{mb:.0f}" for mb in (cost.peak_mb, cost.own_mb))
+        bpp, weights = "-", f"random, seed {SEED}"
+        if not cost.is_random:
+            bpp, weights = f"{cost.bpp:.3f}", "trained"
+        print(
+            f"{cost.name:16} {cost.encode_s:9.3f} {cost.decode_s:9.3f} {peak:>9} {own:>9} "
+            f"{bpp:>7}   {weights}"
+        )
+    print(
+        f"one photo of {size[0]}x{size[1]} to a .dco file and back, at quality 50 where there are "
+        f"qualities; medians of {args.repeats}, taking turns\n"
+        "peak MB: of a process for each; its own: without what it takes before it has a model"
+    )
 
 
 def _bench_training(args: argparse.Namespace) -> None:

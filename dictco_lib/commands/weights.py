@@ -1,4 +1,4 @@
-"""train, pairs, export, convert, models."""
+"""train, pairs, export, convert."""
 
 from __future__ import annotations
 
@@ -153,26 +153,3 @@ def _write_as(model: Codec, target: str, layout: str, report: list[str]) -> int:
     with atomic_path(target) as temporary:
         torch.save({"state_dict": state}, temporary)
     return len(state)
-
-
-def add_models(command: Declare) -> None:
-    """Declare ``models``."""
-    command("models", models, "list presets and the weights that ship", "")
-
-
-def models(args: argparse.Namespace) -> None:
-    """Presets and shipped weights."""
-    from dictco_lib.checkpoints import fingerprint, load, shipped_models
-    from dictco_lib.models import PRESETS
-
-    shipped = shipped_models()
-    for name in sorted(set(PRESETS) | set(shipped)):
-        if name in shipped:
-            model = load(name)
-            size = sum(p.numel() for p in model.parameters()) / 1e6
-            print(
-                f"{name:10} ships, {size:.1f} M parameters, {fingerprint(model).hex()}, "
-                f"{shipped[name].stat().st_size / 1e6:.1f} MB"
-            )
-        else:
-            print(f"{name:10} preset, no weights ship")

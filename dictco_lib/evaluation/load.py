@@ -14,8 +14,7 @@ from PIL import Image
 from skimage import data
 
 from dictco_lib.coding import decode, encode
-from dictco_lib.errors import OptionError
-from dictco_lib.evaluation.timing import median_seconds
+from dictco_lib.evaluation.timing import check_bench, median_seconds
 from dictco_lib.models import DictionaryCodec
 
 #: Other programs beside which the coding is measured, and how much longer it may take there.
@@ -77,6 +76,11 @@ def busy_programs(count: int, longest: float = LONGEST) -> Iterator[list[subproc
             program.stdout.close()
 
 
+def sized_photo(size: tuple[int, int]) -> np.ndarray:
+    """The photo that is coded, (H, W, 3) uint8; ``size`` is its width and height."""
+    return np.asarray(Image.fromarray(data.coffee()).resize(size, Image.Resampling.BICUBIC))
+
+
 def bench_load(
     model: DictionaryCodec, size: tuple[int, int] = (768, 512), repeats: int = 5
 ) -> Iterator[Load]:
@@ -93,12 +97,8 @@ def bench_load(
     Raises:
         OptionError: if there would be nothing to measure.
     """
-    if repeats < 1 or min(size) < 1:
-        raise OptionError(
-            f"got {repeats} repeats of a photo of {size[0]}x{size[1]} pixels; each must be at "
-            "least 1"
-        )
-    photo = np.asarray(Image.fromarray(data.coffee()).resize(size, Image.Resampling.BICUBIC))
+    check_bench(size, repeats)
+    photo = sized_photo(size)
     quality = 50.0 if model.config.is_variable_rate else None
     coded = encode(model, photo, quality=quality).data
     works = {

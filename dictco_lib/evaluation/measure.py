@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dictco_lib.coding import decode_picture, encode
 from dictco_lib.errors import DictcoError
+from dictco_lib.evaluation.estimate import read_out
 from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
 from dictco_lib.evaluation.rate import rate
 from dictco_lib.evaluation.report import identity
 from dictco_lib.evaluation.timing import synchronize
 from dictco_lib.images import Picture, eight_bit, picture_size, read_picture
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.training.loss import bits_per_image
-from dictco_lib.training.routing import gate_entropy
 
 
 def batches(paths: Sequence[Path], size: int) -> list[list[Path]]:
@@ -103,15 +100,15 @@ def estimated_rows(
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         x_in = x.to(weight, memory_format=torch.channels_last)
         out = model(x_in, quality, return_routing=True)
-        bits = sum(bits_per_image(out["likelihoods"]).values()).tolist()
-        x_hat = out["x_hat"].float().cpu()
+        synchronize(weight.device)
     seconds = (time.perf_counter() - start) / len(pictures)
+    found = read_out(model, out, pictures)
     return [
-        rate(picture.size, bits[i])
-        | distortion(picture, replace(picture, samples=x_hat[i].clamp(0, 1)))
+        rate(picture.size, one.bits)
+        | distortion(picture, Picture(one.pixels))
         | {"forward_s": seconds}
-        | _routing(out["routing"], i)
-        for i, picture in enumerate(pictures)
+        | ({} if one.gate_entropy is None else {"gate_entropy": one.gate_entropy})
+        for picture, one in zip(pictures, found, strict=True)
     ]
 
 
@@ -141,13 +138,6 @@ def distortion(picture: Picture, decoded: Picture) -> dict[str, object]:
         "ms-ssim-rgb": similarity,
         "ms-ssim-db": None if similarity is None else decibels(similarity),
     }
-
-
-def _routing(routing: list[torch.Tensor], i: int) -> dict[str, float]:
-    """How undecided the router is for image i, in bits, mean over slices and places."""
-    if not routing or routing[0].shape[1] < 2:
-        return {}
-    return {"gate_entropy": float(np.mean([gate_entropy(g[i]).mean().item() for g in routing]))}
 
 
 def _seconds(verb: str, seconds: dict[str, float]) -> dict[str, float]:

@@ -11,15 +11,24 @@ from pytorch_msssim import ms_ssim as _ms_ssim
 from dictco_lib.config import MS_SSIM_MIN_SIDE
 
 
+def squared_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean squared error over all channels of two uint8 pictures."""
+    # Row by row: in float64 a large picture would take eight times its memory, several times.
+    rows = zip(a, b, strict=True)
+    return sum(float(np.sum((p.astype(np.float64) - q) ** 2)) for p, q in rows) / a.size
+
+
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio over all channels of two uint8 pictures, in dB.
 
     Identical pictures give infinity.
     """
-    # Row by row: in float64 a large picture would take eight times its memory, several times.
-    rows = zip(a, b, strict=True)
-    mse = sum(float(np.sum((p.astype(np.float64) - q) ** 2)) for p, q in rows) / a.size
-    return math.inf if mse == 0 else float(10 * math.log10(255**2 / mse))
+    return peak_ratio(squared_error(a, b))
+
+
+def peak_ratio(mse: float) -> float:
+    """The same of a mean squared error of 8-bit values; infinity for 0."""
+    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from statistics import median
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
+from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import OptionError
+from dictco_lib.layers.residual import DepthwiseConv
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.models.codec import pad_to_stride
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def synchronize(device: torch.device) -> None:
@@ -21,13 +26,13 @@ def synchronize(device: torch.device) -> None:
 
 
 def median_seconds(
-    works: dict[str, Callable[[], object]], repeats: int, device: torch.device
-) -> dict[str, float]:
+    works: Mapping[Key, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[Key, float]:
     """Median seconds of several pieces of work, after one warm-up each.
 
     They take turns, so that a machine that slows down slows them all.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+    seconds: dict[Key, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():
             synchronize(device)
@@ -36,6 +41,15 @@ def median_seconds(
             synchronize(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: median(values[1:]) for name, values in seconds.items()}
+
+
+def check_bench(size: tuple[int, int], repeats: int) -> None:
+    """Raise OptionError if there would be nothing to measure."""
+    if repeats < 1 or min(size) < 1:
+        raise OptionError(
+            f"got {repeats} repeats of a picture of {size[0]}x{size[1]} pixels; each must be at "
+            "least 1"
+        )
 
 
 @torch.no_grad()
@@ -50,11 +64,7 @@ def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> di
     Raises:
         OptionError: if there would be nothing to measure.
     """
-    if repeats < 1 or min(size) < 1:
-        raise OptionError(
-            f"got {repeats} repeats of a picture of {size[0]}x{size[1]} pixels; each must be at "
-            "least 1"
-        )
+    check_bench(size, repeats)
     weight = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, -(-size[1] // 16), -(-size[0] // 16), generator=generator)
@@ -78,14 +88,23 @@ def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> di
         parts[f"entropy decoding, {name}"] = lambda d=dtype, s=streams: codec.decompress(
             s, y.shape[2:], level, d
         )
-    conv = codec.for_coding().slices[0].attention.aggregate.units[0].dwconv
-    u = torch.rand(1, conv.in_channels, *y.shape[2:], dtype=torch.float64, device=weight.device)
-    parts["one float64 depthwise, ours"] = lambda: conv(u)
-    wide = codec.for_coding().slices[-1].mean[0]
-    v = torch.rand(1, wide.in_channels, *y.shape[2:], dtype=torch.float64, device=weight.device)
-    parts["one float64 wide 3x3, ours"] = lambda: wide(v)
-    parts["one float64 wide 3x3, torch"] = lambda: F.conv2d(v, wide.weight, wide.bias, padding=1)
-    parts["one float64 depthwise, torch"] = lambda: F.conv2d(
-        u, conv.weight, conv.bias, padding=1, groups=conv.groups
-    )
+    parts |= _layers(codec.for_coding(), y.shape[2:])
     return median_seconds(parts, repeats, weight.device)
+
+
+def _layers(codec: LatentCodec, size: torch.Size) -> dict[str, Callable[[], object]]:
+    """Single layers of the coding copy, each beside torch's own way of computing it."""
+    layers = list(codec.slices.modules())
+    kinds = {
+        "depthwise": next((m for m in layers if isinstance(m, DepthwiseConv)), None),
+        "wide 3x3": codec.slices[-1].mean[0],
+    }
+    parts: dict[str, Callable[[], object]] = {}
+    for name, conv in kinds.items():
+        if conv is not None:  # not all members have one
+            x = torch.rand(1, conv.in_channels, *size).to(conv.weight)
+            parts[f"one float64 {name}, ours"] = lambda c=conv, x=x: c(x)
+            parts[f"one float64 {name}, torch"] = lambda c=conv, x=x: F.conv2d(
+                x, c.weight, c.bias, padding=1, groups=c.groups
+            )
+    return parts

@@ -1,8 +1,6 @@
 """CCA: uneven slices, NAF transforms, and an auxiliary context that exists only in training.
 
-Reference:
-    Han et al., "Causal Context Adjustment Loss for Learned Image Compression", NeurIPS 2024,
-    arXiv:2410.04847.
+See :data:`PAPER`.
 """
 
 from __future__ import annotations
@@ -23,7 +21,14 @@ from dictco_lib.entropy.noise import FactorisedPrior
 from dictco_lib.layers.naf import NAFBlock
 from dictco_lib.layers.residual import Bottleneck, downsampling_conv, upsampling_conv
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
+from dictco_lib.models.papers import Paper
 
+PAPER = Paper(
+    "Han et al.",
+    "Causal Context Adjustment Loss for Learned Image Compression",
+    "NeurIPS", 2024, "arXiv:2410.04847",
+)  # fmt: skip
+CURVES = {"cca": "cca"}
 #: How much a bit that the last earlier slice saves counts beside a bit.
 _ADJUSTMENT = 0.1
 

@@ -1,8 +1,6 @@
 """DCAE (one dictionary, shared by all slices) and DictCO (expert dictionaries in each slice).
 
-Reference:
-    Lu et al., "Learned Image Compression with Dictionary-based Entropy Model", CVPR 2025,
-    arXiv:2504.00496.
+See :data:`PAPER`, of DCAE.
 """
 
 from __future__ import annotations
@@ -16,11 +14,19 @@ from dictco_lib.layers.attention import AttentionStage, WindowAttention
 from dictco_lib.layers.dictionary import DictionaryAttention
 from dictco_lib.layers.residual import Downsample, Upsample, downsampling_conv, upsampling_conv
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
+from dictco_lib.models.papers import Paper
 
 __all__ = [
-    "LAYOUTS", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper", "synthesis",
+    "CURVES", "LAYOUTS", "PAPER", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper",
+    "synthesis",
 ]  # fmt: skip
 Config = ModelConfig
+PAPER = Paper(
+    "Lu et al.",
+    "Learned Image Compression with Dictionary-based Entropy Model",
+    "CVPR", 2025, "arXiv:2504.00496",
+)  # fmt: skip
+CURVES = {"dcae": "dcae"}
 
 
 def analysis(c: ModelConfig, attention: type[WindowAttention] = WindowAttention) -> nn.Sequential:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dictco_lib.config import CodecConfig
 from dictco_lib.errors import ConfigError, listed, quoted
 from dictco_lib.models import cca, dictionary, saaf, stf, tcm, wacnn
+from dictco_lib.models.papers import Paper
 
 #: Name of a family in a configuration -> the page that says what its networks are.
 FAMILIES = {
@@ -30,6 +31,13 @@ def preset(name: str) -> CodecConfig:
     if name not in PRESETS:
         raise ConfigError(f"no preset {quoted(name)}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def paper_of(config: CodecConfig) -> Paper:
+    """The paper whose networks a configuration has; small presets are ours all the same."""
+    page = FAMILIES[config.family]
+    special = getattr(page, "paper", None)
+    return special(config) if special else page.PAPER
 
 
 def config_from_dict(values: dict) -> CodecConfig:

@@ -1,7 +1,6 @@
 """SAAF: DCAE with window attention that asks global tokens, and linear side branches.
 
-Reference:
-    "Learned Image Compression via Sparse Attention and Adaptive Frequency", CVPR 2026.
+See :data:`PAPER`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,14 @@ from dictco_lib.layers.branches import Branched, FrequencyGate, LateBranched
 from dictco_lib.layers.residual import Bottleneck
 from dictco_lib.models import dictionary as base
 from dictco_lib.models.layout import Layout
+from dictco_lib.models.papers import Paper
 
+PAPER = Paper(
+    "",
+    "Learned Image Compression via Sparse Attention and Adaptive Frequency",
+    "CVPR", 2026, "github.com/huidong-ma/SAAF",
+)  # fmt: skip
+CURVES = {"saaf": "saaf"}
 #: The branches' maps are added wherever the size has changed.
 _TAPS = (0, 2, 4, 6)
 _CONDITION = 256  # inner width of what the denoiser knows of z

@@ -1,9 +1,4 @@
-"""STF: Swin transformers as transforms; twelve even slices.
-
-Reference:
-    Zou et al., "The Devil Is in the Details: Window-based Attention for Image Compression",
-    CVPR 2022, arXiv:2203.08450.
-"""
+"""STF: Swin transformers as transforms; twelve even slices. WACNN's paper: :data:`PAPER`."""
 
 from __future__ import annotations
 
@@ -16,9 +11,20 @@ from torch import Tensor, nn
 from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.layers.swin import PatchMerging, PatchSplitting, SwinBlocks
 from dictco_lib.models.layout import Layout, Sizes, skeleton
-from dictco_lib.models.wacnn import dictionary, head, hyper_analysis, hyper_synthesis, hyper_widths
+from dictco_lib.models.wacnn import (
+    PAPER,
+    dictionary,
+    head,
+    hyper_analysis,
+    hyper_synthesis,
+    hyper_widths,
+)
 
-__all__ = ["LAYOUTS", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper", "synthesis"]
+__all__ = [
+    "CURVES", "LAYOUTS", "PAPER", "PRESETS", "Config", "analysis", "dictionary", "head", "hyper",
+    "synthesis",
+]  # fmt: skip
+CURVES = {"stf": "stf"}
 
 
 @dataclass(frozen=True)

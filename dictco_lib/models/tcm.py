@@ -1,9 +1,6 @@
 """TCM: mixed convolution and Swin blocks, gated Swin supports; with or without AuxT branches.
 
-Reference:
-    Liu et al., "Learned Image Compression with Mixed Transformer-CNN Architectures", CVPR 2023,
-    arXiv:2303.14978. Li et al., "On Disentangled Training for Nonlinear Transform in Learned
-    Image Compression" (AuxT), ICLR 2025, arXiv:2501.13751.
+See :data:`PAPER`, and :data:`AUXT_PAPER` for the branches.
 """
 
 from __future__ import annotations
@@ -27,7 +24,19 @@ from dictco_lib.layers.branches import (
 from dictco_lib.layers.gates import GatedAttention
 from dictco_lib.layers.swin import MixedBlock, SwinBlocks
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
+from dictco_lib.models.papers import Paper
 
+PAPER = Paper(
+    "Liu et al.",
+    "Learned Image Compression with Mixed Transformer-CNN Architectures",
+    "CVPR", 2023, "arXiv:2303.14978",
+)  # fmt: skip
+AUXT_PAPER = Paper(
+    "Li et al.",
+    "On Disentangled Training for Nonlinear Transform in Learned Image Compression",
+    "ICLR", 2025, "arXiv:2501.13751",
+)  # fmt: skip
+CURVES = {"tcm": "tcm-large", "tcm_64": "tcm-small"}
 #: After which layers a branch's maps are added: after each halving; after each pair of blocks.
 _ENCODER_TAPS, _DECODER_TAPS = (0, 3, 6, 9), (2, 5, 8, 9)
 _ORTHOGONALITY = 0.1  # weight of the penalty
@@ -80,6 +89,11 @@ PRESETS["nano_tcm"] = Config(
     hyper_head_dim=8, support_width=32, support_head_dim=8, parameter_widths=(32, 32), auxt=True,
     lmbdas=LMBDAS,
 )  # fmt: skip
+
+
+def paper(c: Config) -> Paper:
+    """The paper of the branches where there are some."""
+    return AUXT_PAPER if c.auxt else PAPER
 
 
 def analysis(c: Config) -> nn.Module:

@@ -1,9 +1,4 @@
-"""WACNN: convolutions with GDN and window attention; ten even slices.
-
-Reference:
-    Zou et al., "The Devil Is in the Details: Window-based Attention for Image Compression",
-    CVPR 2022, arXiv:2203.08450.
-"""
+"""WACNN: convolutions with GDN and window attention; ten even slices. See :data:`PAPER`."""
 
 from __future__ import annotations
 
@@ -18,6 +13,15 @@ from dictco_lib.entropy.heads import SplitHead
 from dictco_lib.layers.gates import GatedAttention, ShiftedWindows
 from dictco_lib.layers.residual import downsampling_conv, upsampling_conv
 from dictco_lib.models.layout import Layout, Sizes, skeleton
+from dictco_lib.models.papers import Paper
+
+PAPER = Paper(
+    "Zou et al.",
+    "The Devil Is in the Details: Window-based Attention for Image Compression",
+    "CVPR", 2022, "arXiv:2203.08450",
+)  # fmt: skip
+#: Presets whose points were published -> their curves.
+CURVES = {"wacnn": "wacnn"}
 
 
 @dataclass(frozen=True)

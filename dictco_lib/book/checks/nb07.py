@@ -12,6 +12,7 @@ from torch import nn
 from dictco_lib.book.checks.checker import checker
 from dictco_lib.book.inspect.ablations import Means, switched_off
 from dictco_lib.book.inspect.routing import only, rerouted
+from dictco_lib.evaluation.estimate import estimate
 from dictco_lib.images import Picture
 
 
@@ -43,10 +44,8 @@ def ex_07_2(answer: Callable) -> str | None:
     return None
 
 
-@torch.no_grad()
 def _bits(model, picture: Picture, quality: float) -> float:
-    likelihoods = model(picture.pixels[None].to(next(model.parameters())), quality)["likelihoods"]
-    return sum(-p.log2().sum().item() for p in likelihoods.values())
+    return estimate(model, [picture], quality)[0].bits
 
 
 @checker

@@ -15,17 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dictco_lib.book.inspect.routing import Rule, rerouted, uniform
 from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.bdrate import Curve
+from dictco_lib.evaluation.complexity import count_macs
+from dictco_lib.evaluation.estimate import estimate
 from dictco_lib.evaluation.measure import estimated_rows
-from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import Picture, eight_bit, to_uint8
+from dictco_lib.images import Picture
 from dictco_lib.layers.dictionary import DictionaryAttention
+from dictco_lib.layers.hooks import hooked
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.models.codec import pad_to_stride
 
 #: What can be switched off, and what that means.
 PARTS = {
@@ -44,6 +46,18 @@ WITHOUT_MEAN = ("router", "gains")
 Means = dict[str, Tensor]
 
 
+def parts_of(model: DictionaryCodec) -> list[str]:
+    """The names of :data:`PARTS` that a model has."""
+    has_dictionary = hasattr(model.latent_codec.slices[0], "attention")
+    lacks = {
+        "dictionary": not has_dictionary,
+        "context": not has_dictionary,
+        "router": model.config.experts < 2,
+        "gains": not model.config.is_variable_rate,
+    }
+    return [part for part in PARTS if not lacks.get(part)]
+
+
 def _heads(codec: LatentCodec) -> list[str]:
     return [f"slices.{k}" for k in range(len(codec.slices))]
 
@@ -56,35 +70,26 @@ def _modules(codec: LatentCodec, part: str) -> list[str]:
     return [f"{head}.{leaf}" for head in _heads(codec)] if leaf else []
 
 
-@contextlib.contextmanager
 def _outputs(
     codec: LatentCodec, names: list[str], change: Callable[[str, Tensor], Tensor]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Let ``change`` see and replace the outputs of some modules while inside."""
-    with contextlib.ExitStack() as stack:
-        for name in names:
-
-            def hook(module: nn.Module, args: tuple, output: Tensor, name: str = name) -> Tensor:
-                return change(name, output)
-
-            stack.enter_context(codec.get_submodule(name).register_forward_hook(hook))
-        yield
+    modules = {name: codec.get_submodule(name) for name in names}
+    return hooked(modules, after=lambda name, inputs, output: change(name, output))
 
 
-@contextlib.contextmanager
-def _earlier(codec: LatentCodec, change: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+def _earlier(
+    codec: LatentCodec, change: Callable[[str, Tensor], Tensor]
+) -> AbstractContextManager[None]:
     """Let ``change`` see and replace the earlier slices that heads are handed, while inside."""
-    with contextlib.ExitStack() as stack:
-        for name in _heads(codec):
 
-            def hook(module: nn.Module, args: tuple, name: str = name) -> tuple:
-                side, earlier, dictionary = args
-                if earlier:
-                    earlier = [change(name, torch.cat(earlier, dim=1))]
-                return side, earlier, dictionary
+    def hook(name: str, inputs: tuple) -> tuple:
+        side, earlier, dictionary = inputs
+        if earlier:
+            earlier = [change(name, torch.cat(earlier, dim=1))]
+        return side, earlier, dictionary
 
-            stack.enter_context(codec.get_submodule(name).register_forward_pre_hook(hook))
-        yield
+    return hooked({name: codec.get_submodule(name) for name in _heads(codec)}, before=hook)
 
 
 @torch.no_grad()
@@ -107,7 +112,7 @@ def mean_outputs(
         means[name] = means.get(name, 0) + mean / len(qualities)
         return values
 
-    names = [name for part in PARTS for name in _modules(codec, part)]
+    names = [name for part in parts_of(model) for name in _modules(codec, part)]
     x = torch.stack([picture.pixels for picture in pictures]).to(next(model.parameters()))
     with _outputs(codec, names, keep), _earlier(codec, keep):
         for quality in qualities:
@@ -132,14 +137,15 @@ def switched_off(
     Raises:
         OptionError: for a part that the model does not have.
     """
-    config, codec = model.config, model.latent_codec
+    codec = model.latent_codec
     parts = (parts,) if isinstance(parts, str) else parts
-    lacks = {"router": config.experts < 2, "gains": not config.is_variable_rate}
+    own = parts_of(model)
     for part in parts:
-        if part not in PARTS or lacks.get(part):
+        if part not in own:
             raise OptionError(
-                f"model {config.name!r} has no part {part!r}; choose from {', '.join(PARTS)} "
-                "(router: of a mixture; gains: of a variable-rate model)"
+                f"model {model.config.name!r} has no part {part!r}; choose from {', '.join(own)} "
+                "(dictionary, context: of members with one; router: of a mixture; gains: of a "
+                "variable-rate model)"
             )
     with contextlib.ExitStack() as stack:
         stack.callback(_sealed_again, codec)
@@ -170,11 +176,11 @@ def _constant(
 
 @contextlib.contextmanager
 def _no_hyperprior(model: DictionaryCodec, part: str, means: Means | None) -> Iterator[None]:
-    def free(module: nn.Module, args: tuple, output: tuple) -> tuple:
+    def free(name: str, inputs: tuple, output: tuple) -> tuple:
         return output[0], torch.ones_like(output[1])  # nobody needs z, so nobody sends it
 
-    hook = model.latent_codec.entropy_bottleneck.register_forward_hook(free)
-    with hook, _constant(model, part, means):
+    prior = {"z": model.latent_codec.entropy_bottleneck}
+    with hooked(prior, after=free), _constant(model, part, means):
         yield
 
 
@@ -224,17 +230,13 @@ class Result:
     psnr: float
 
 
-@torch.no_grad()
 def reconstruct(model: DictionaryCodec, picture: Picture, quality: float | None = None) -> Result:
     """What the model as it stands makes of a picture; bits are estimated.
 
     Bits of z are shared out among its 16 places.
     """
-    out = model(picture.pixels[None].to(next(model.parameters())), quality)
-    y, z = (-out["likelihoods"][n][0].log2().sum(0).double().cpu().numpy() for n in ("y", "z"))
-    pixels = to_uint8(out["x_hat"][0].cpu())
-    bits = y + np.kron(z, np.full((4, 4), 1 / 16))
-    return Result(pixels, bits, psnr(eight_bit(picture), pixels))
+    (found,) = estimate(model, [picture], quality)
+    return Result(found.pixels, found.per_place(), found.psnr)
 
 
 def rd_curves(
@@ -306,36 +308,32 @@ def sparse(model: DictionaryCodec, k: int) -> Iterator[DictionaryCodec]:
         yield model
 
 
-@torch.no_grad()
 def macs_by_part(model: DictionaryCodec, x: Tensor, quality: float | None = None) -> dict[str, int]:
-    """Multiply-accumulates of a forward pass, part by part, as torch counts them.
+    """Multiply-accumulates of a pass through a codec, part by part, as torch counts them.
 
     ``dictionaries`` are the products of queries with keys and of weights with values; ``around
-    the dictionaries`` is the rest of their attention.
+    the dictionaries`` is the rest of their attention. Members without dictionaries have none of
+    both, and perhaps ``supports`` of their slices.
 
     Args:
         model: a codec.
         x: pictures, shape (B, 3, H, W).
         quality: 0-100 for a variable-rate model.
     """
-    with FlopCounterMode(display=False) as counter:
-        model(x, quality)
-    counts = counter.get_flop_counts()
-
-    def count(*names: str, kind: str = "") -> int:
-        found = [counts.get(f"{type(model).__name__}.{name}", {}) for name in names]
-        return sum(n for ops in found for op, n in ops.items() if kind in str(op)) // 2
-
+    macs = count_macs(model, pad_to_stride(x), model.level(quality, x))
     heads = [f"latent_codec.{name}" for name in _heads(model.latent_codec)]
-    attention = [f"{head}.attention" for head in heads]
-    products = count(*attention, kind="bmm")  # linear layers are mm and addmm
-    return {
-        "g_a": count("g_a"),
-        "g_s": count("g_s"),
-        "hyperprior": count(*(f"latent_codec.{n}" for n in ("h_a", "h_scale", "h_mean"))),
-        "mean, scale and LRP nets": count(
-            *(f"{head}.{net}" for head in heads for net in ("mean", "scale", "lrp"))
-        ),
-        "around the dictionaries": count(*attention) - products,
+
+    def nets(*names: str) -> list[str]:
+        return [f"{head}.{name}" for head in heads for name in names]
+
+    products = macs.of(*nets("attention"), kind="bmm")  # linear layers are mm and addmm
+    counts = {
+        "g_a": macs.of("g_a"),
+        "g_s": macs.of("g_s"),
+        "hyperprior": macs.of(*(f"latent_codec.{n}" for n in ("h_a", "h_scale", "h_mean"))),
+        "mean, scale and LRP nets": macs.of(*nets("mean", "scale", "lrp")),
+        "supports": macs.of(*nets("mean_support", "scale_support")),
+        "around the dictionaries": macs.of(*nets("attention")) - products,
         "dictionaries": products,
     }
+    return {part: n for part, n in counts.items() if n}

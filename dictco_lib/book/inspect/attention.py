@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dictco_lib.book.inspect.hooks import watching
 from dictco_lib.book.inspect.outcome import Subject
 from dictco_lib.entropy.ring import LatentCodec
+from dictco_lib.layers.hooks import watching
 from dictco_lib.models import DictionaryCodec
 
 

@@ -25,6 +25,7 @@ from dictco_lib.entropy.streams import (
     in_one_layout,
 )
 from dictco_lib.errors import BadChecksum
+from dictco_lib.evaluation.estimate import per_place
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.tiles import Box
@@ -186,7 +187,7 @@ class Account:
 
     def per_place(self) -> np.ndarray:
         """Bits of the symbols of each 16x16 pixels, (H, W); z is shared out among its 16 places."""
-        return self.y.sum(0) + np.kron(self.z.sum(0), np.full((4, 4), 1 / 16))
+        return per_place(self.y.sum(0), self.z.sum(0))
 
 
 def account(model: DictionaryCodec, reading: Reading) -> Account:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dictco_lib.book.inspect.attention import weights_of
-from dictco_lib.book.inspect.hooks import watching
+from dictco_lib.layers.hooks import watching
 from dictco_lib.models import DictionaryCodec
 
 

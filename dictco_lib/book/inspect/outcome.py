@@ -1,21 +1,20 @@
-"""What the entropy model makes of a picture: gates, bits of each place, error.
+"""A picture to be estimated again and again while something in the model is changed.
 
-Made to be measured again and again while something in the model is changed: the latent is
-computed once.
+The latent is computed once; what comes out is an :class:`~dictco_lib.evaluation.estimate.Estimate`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dictco_lib.config import Z_STRIDE
+from dictco_lib.config import Y_STRIDE, Z_STRIDE
 from dictco_lib.errors import ImageError
-from dictco_lib.images import read_picture, to_uint8
+from dictco_lib.evaluation.estimate import Estimate, read_out
+from dictco_lib.images import read_picture
 from dictco_lib.models import DictionaryCodec
 
 
@@ -30,33 +29,15 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came out for a :class:`Subject`.
+class Outcome(Estimate):
+    """What came out for a :class:`Subject`, with its price of error."""
 
-    ``gates``: per slice (K, H/16, W/16). ``y_bits``: estimated bits of each slice and place,
-    (slices, H/16, W/16). ``z_bits``: of the side information. ``mse``: of 8-bit RGB.
-    """
-
-    gates: list[np.ndarray]
-    y_bits: np.ndarray
-    z_bits: float
-    mse: float
     lmbda: float
-
-    @property
-    def bits(self) -> float:
-        """Estimated bits of the whole picture."""
-        return float(self.y_bits.sum()) + self.z_bits
-
-    @property
-    def psnr(self) -> float:
-        """In dB, of 8-bit RGB."""
-        return float(10 * np.log10(255**2 / self.mse))
 
     @property
     def cost(self) -> float:
         """The training loss in bits: bits + lmbda * mse * pixels."""
-        return self.bits + self.lmbda * self.mse * 256 * self.y_bits[0].size
+        return self.bits + self.lmbda * self.mse * Y_STRIDE**2 * self.y_bits[0].size
 
 
 @dataclass(frozen=True)
@@ -115,16 +96,7 @@ def measure(model: DictionaryCodec, subject: Subject, *, bits_only: bool = False
         bits_only: do not reconstruct, which halves the time; mse, PSNR and cost are then NaN.
     """
     out = model.latent_codec(subject.y, subject.level)
-    bits = {name: -p[0].log2() for name, p in out["likelihoods"].items()}
-    parts = [part.sum(0) for part in bits["y"].split(model.config.groups)]
-    return Outcome(
-        gates=[gates[0].cpu().numpy() for gates in out["routing"]],
-        y_bits=torch.stack(parts).cpu().numpy(),
-        z_bits=bits["z"].sum().item(),
-        mse=math.nan if bits_only else _mse(model.g_s(out["y_hat"])[0], subject.pixels),
-        lmbda=subject.lmbda,
-    )
-
-
-def _mse(x_hat: Tensor, pixels: np.ndarray) -> float:
-    return float(np.mean((to_uint8(x_hat).astype(np.float64) - pixels) ** 2))
+    if not bits_only:
+        out["x_hat"] = model.g_s(out["y_hat"])
+    (found,) = read_out(model, out, [read_picture(subject.pixels)])
+    return Outcome(**vars(found), lmbda=subject.lmbda)
