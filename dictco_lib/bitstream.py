@@ -8,9 +8,10 @@ Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length in
 
 ``quality`` counts hundredths; 0xFFFF stands for a fixed-rate model. ``tile`` is the side of a
 tile in latent samples (16 pixels); 0 stands for a single tile. Chunks come in this order, those
-of tiles in tile order: the sums, the guards of all tiles or none, all z, then slice 0 of all
-tiles, and so on; then what lies beside the latent, each at most once. Any prefix of the file
-decodes to a coarser picture. What no encoder writes is refused: it hides bytes, or costs time.
+of tiles in tile order: the sums, the guards of all tiles or none, a map of qualities where they
+vary by place, all z, then slice 0 of all tiles, and so on; then what lies beside the latent, each
+at most once. Any prefix of the file past z decodes to a coarser picture. What no encoder writes is
+refused: it hides bytes, or costs time.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class ChunkType(IntEnum):
     ALPHA = 4
     PROFILE = 5
     EXIF = 6
+    MAP = 7  # of qualities: see dictco_lib/regions.py
     SLICE = 16
 
 
@@ -273,14 +275,16 @@ def _check_table(table: list[tuple[int, int, int]], tiles: int) -> None:
         raise BadHeader(f"unknown chunk type {unknown[0]}; update dictco_lib")
     slices = len({kind for kind in kinds if kind >= ChunkType.SLICE})
     guards = tiles * (ChunkType.GUARD in kinds)
-    if 1 + guards + tiles * (1 + slices) > len(kinds) or not slices:
+    maps = int(ChunkType.MAP in kinds)
+    if 1 + guards + maps + tiles * (1 + slices) > len(kinds) or not slices:
         raise BadHeader(
             f"the file has {len(kinds)} chunks, too few for {tiles} tiles of {slices} slices; "
             f"{_GET_AGAIN}"
         )
-    wanted = [ChunkType.SUMS, *[ChunkType.GUARD] * guards, *[ChunkType.Z] * tiles]
+    wanted = [ChunkType.SUMS, *[ChunkType.GUARD] * guards, *[ChunkType.MAP] * maps]
+    wanted += [ChunkType.Z] * tiles
     wanted += [ChunkType.SLICE + k for k in range(slices) for _ in range(tiles)]
-    extra = set(ChunkType) - {*wanted, ChunkType.GUARD, ChunkType.SLICE}
+    extra = set(ChunkType) - {*wanted, ChunkType.GUARD, ChunkType.MAP, ChunkType.SLICE}
     for i, (kind, length, _) in enumerate(table):
         if i < len(wanted) and kind != wanted[i] or i >= len(wanted) and kind not in extra:
             raise BadHeader(f"chunk {i} is {chunk_label(kind)!r} out of place; {_GET_AGAIN}")

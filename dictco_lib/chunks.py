@@ -6,11 +6,12 @@ import zlib
 
 import numpy as np
 
-from dictco_lib.bitstream import Chunk, ChunkType, Container, Flag
+from dictco_lib.bitstream import Chunk, ChunkType, Container, Flag, latent_shape
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
 from dictco_lib.entropy.streams import LatentStreams
 from dictco_lib.errors import BadHeader, ImageError, Truncated
 from dictco_lib.images import Picture, inflate, pack_plane, unpack_plane
+from dictco_lib.regions import check_map
 from dictco_lib.tiles import Box
 
 MAX_METADATA = 2**24
@@ -24,12 +25,14 @@ def flags_of(picture: Picture, fast: bool) -> int:
     return flags | (Flag.FAST if fast else 0)
 
 
-def latent_chunks(streams: list[LatentStreams]) -> list[Chunk]:
-    """The streams of all tiles, in the order that :mod:`dictco_lib.bitstream` tells."""
+def latent_chunks(streams: list[LatentStreams], plane: np.ndarray | None = None) -> list[Chunk]:
+    """The streams of all tiles and a map of qualities, in the order of the container."""
     sums = np.array([s.sums for s in streams], "<u2").tobytes()
     chunks = [Chunk(ChunkType.SUMS, sums)]
     if any(s.guard for s in streams):
         chunks += [Chunk(ChunkType.GUARD, pack_guard(s.guard)) for s in streams]
+    if plane is not None:
+        chunks.append(Chunk(ChunkType.MAP, pack_plane(plane)))
     chunks += [Chunk(ChunkType.Z, s.z) for s in streams]
     for k in range(len(streams[0].slices)):
         chunks += [Chunk(ChunkType.SLICE + k, s.slices[k]) for s in streams]
@@ -90,6 +93,17 @@ def latent_streams(
         )
         for t in range(tiles)
     ]
+
+
+def map_of(container: Container) -> np.ndarray | None:
+    """The map of qualities, (H, W) uint8 over the places of y; None where there is none."""
+    found = container.of_type(ChunkType.MAP)
+    if not found:
+        return None
+    rows, columns = latent_shape((container.width, container.height))
+    plane = unpack_plane(found[0], (columns, rows))
+    check_map(plane, container.quality)
+    return plane
 
 
 def picture_of(container: Container, samples: np.ndarray, window: Box) -> Picture:

@@ -6,9 +6,7 @@ grows with the picture is those two and, where several qualities are tried, its 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +17,6 @@ from dictco_lib.arguments import (
     check_codec,
     check_model,
     file_bytes,
-    level_of,
     rate_of,
     whole_number,
     window_of,
@@ -34,24 +31,32 @@ from dictco_lib.bitstream import (
     unpack_header,
 )
 from dictco_lib.checkpoints import fingerprint
-from dictco_lib.chunks import extra_chunks, flags_of, latent_chunks, latent_streams, picture_of
+from dictco_lib.chunks import (
+    extra_chunks,
+    flags_of,
+    latent_chunks,
+    latent_streams,
+    map_of,
+    picture_of,
+)
 from dictco_lib.entropy.slices import Coder
 from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
 from dictco_lib.errors import ImageError
 from dictco_lib.images import Picture, read_aloud, to_pil
 from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
+from dictco_lib.regions import Region, level_at, quality_map, read_regions
 from dictco_lib.tiles import (
     TILE,
     Box,
     analyse,
     cut,
     inside,
-    release_memory,
     synthesise,
     tile_boxes,
     tile_side,
     tiles_of,
+    timed,
 )
 
 
@@ -88,6 +93,7 @@ class Tiled:
     tile: int
     boxes: list[Box]
     extra: list[Chunk]
+    regions: list[Region]
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ def encode(
     metadata: bool = False,
     fast: bool = False,
     tile: int = TILE,
+    regions: Sequence = (),
 ) -> Encoded:
     """Compress a picture.
 
@@ -123,6 +130,8 @@ def encode(
         metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32: quicker, but only this software on this machine reads it back.
         tile: side of a tile in latent samples, a multiple of 4.
+        regions: where another quality holds: see :func:`dictco_lib.regions.read_regions`, as in
+            ``[((x, y, width, height), 90)]``. A map of a few bytes tells the decoder.
 
     Raises:
         ImageError, QualityError, NotUpdatedError: as their names say; OptionError for another
@@ -131,28 +140,34 @@ def encode(
     check_codec(model)
     if quality is None and model.config.is_variable_rate:
         quality = 50.0
-    quality, level = rate_of(model, quality)  # a wrong quality is named before the work begins
-    tiled = _tiled(model, image, metadata, tile)
+    quality, _ = rate_of(model, quality)  # a wrong quality is named before the work begins
+    tiled = _tiled(model, image, metadata, tile, regions)
+    plane = quality_map(tiled.regions, quality)
     seconds = {"network": 0.0, "entropy coding": 0.0}
     streams: list[LatentStreams] = []
     for box in tiled.boxes:
-        with _adding(seconds, "network"):
+        with timed(seconds, "network"):
             y = _analyse(model, tiled.picture, box)
-        with _adding(seconds, "entropy coding"):
+        with timed(seconds, "entropy coding"):
+            level = level_at(model, quality, plane, box)
             streams += model.latent_codec.compress(y, level, _precision(fast))
     return _file(model, tiled, streams, quality, fast, seconds)
 
 
 @torch.no_grad()
 def to_latent(
-    model: DictionaryCodec, image: object, metadata: bool = False, tile: int = TILE
+    model: DictionaryCodec,
+    image: object,
+    metadata: bool = False,
+    tile: int = TILE,
+    regions: Sequence = (),
 ) -> Latent:
     """The first half of :func:`encode`, with its arguments: read, cut in tiles, analyse."""
     check_codec(model)
-    tiled = _tiled(model, image, metadata, tile)
+    tiled = _tiled(model, image, metadata, tile, regions)
     seconds, y = {"network": 0.0}, []
     for box in tiled.boxes:
-        with _adding(seconds, "network"):
+        with timed(seconds, "network"):
             y.append(_analyse(model, tiled.picture, box))
     return Latent(**vars(tiled), y=y, seconds=seconds["network"])
 
@@ -173,11 +188,13 @@ def code_latent(
         not to be kept: it takes as much memory as the latent.
     """
     seconds = {"network": latent.seconds, "entropy coding": 0.0}
-    quality, level = rate_of(model, quality)
+    quality, _ = rate_of(model, quality)
+    plane = quality_map(latent.regions, quality)
     y_hat = torch.empty(1, model.config.M, *latent.shape) if keep else None
     streams: list[LatentStreams] = []
     for y, box in zip(latent.y, latent.boxes, strict=True):
-        with _adding(seconds, "entropy coding"):
+        level = level_at(model, quality, plane, box)
+        with timed(seconds, "entropy coding"):
             more, part = model.latent_codec.compress_with_latent(y, level, _precision(fast))
         streams += more
         if keep:
@@ -185,7 +202,9 @@ def code_latent(
     return _file(model, latent, streams, quality, fast, seconds), y_hat
 
 
-def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> Tiled:
+def _tiled(
+    model: DictionaryCodec, image: object, metadata: bool, tile: int, regions: Sequence
+) -> Tiled:
     model.check_eval()
     tile = whole_number(tile, "tile")
     picture = read_aloud(image, metadata)
@@ -193,7 +212,8 @@ def _tiled(model: DictionaryCodec, image: object, metadata: bool, tile: int) -> 
         raise ImageError(f"the picture has {problem}")
     shape = latent_shape(picture.size)
     tile = tile_side(shape, tile)
-    return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra_chunks(picture, metadata))
+    extra, places = extra_chunks(picture, metadata), read_regions(model, regions, picture)
+    return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra, places)
 
 
 def _analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
@@ -219,7 +239,7 @@ def _file(
         quality=quality,
         flags=flags_of(tiled.picture, fast),
         tile=tiled.tile,
-        chunks=latent_chunks(streams) + tiled.extra,
+        chunks=latent_chunks(streams, quality_map(tiled.regions, quality)) + tiled.extra,
     )
     data = pack(container)
     bits: dict[str, int] = {"header": 0}
@@ -270,7 +290,7 @@ def decode_picture(
     check_codec(model)
     seconds = {"entropy coding": 0.0, "network": 0.0}
     tiles = None if crop is None else _tiles_in(crop)
-    with _adding(seconds, "network"):
+    with timed(seconds, "network"):
         with file_bytes(source, whole=crop is None) as data:
             container = unpack(data, partial=partial, tiles=tiles)
         window = window_of(crop, container)
@@ -311,12 +331,13 @@ def _decoded(
     slices = None if slices is None else whole_number(slices, "slices")
     boxes = _boxes(container)
     streams = latent_streams(container, len(boxes), len(model.config.groups), slices, partial)
-    level = level_of(model, container.quality)
+    plane = map_of(container)
     dtype = _precision(bool(container.flags & Flag.FAST))
     for i in wanted:
         top, left, bottom, right = boxes[i]
         size = (bottom - top, right - left)
-        with _adding(seconds, "entropy coding"):
+        level = level_at(model, container.quality, plane, boxes[i])
+        with timed(seconds, "entropy coding"):
             y_hat = model.latent_codec.decompress([streams[i]], size, level, dtype, coder)
         yield boxes[i], y_hat
 
@@ -375,12 +396,3 @@ def _synthesised(
 
 def _precision(fast: bool) -> torch.dtype:
     return torch.float32 if fast else torch.float64
-
-
-@contextmanager
-def _adding(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Time a step, and leave no freed memory to the next."""
-    start = time.perf_counter()
-    yield
-    release_memory()
-    seconds[name] += time.perf_counter() - start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,6 +70,7 @@ def encode_to(
     metadata: bool = False,
     fast: bool = False,
     tile: int = TILE,
+    regions: Sequence = (),
 ) -> Controlled:
     """Compress a picture to a size, a rate or a PSNR, whichever one is given.
 
@@ -76,7 +78,8 @@ def encode_to(
 
     Args:
         model: a variable-rate codec.
-        image: as for :func:`dictco_lib.coding.encode`, like the last three arguments.
+        image: as for :func:`dictco_lib.coding.encode`, like the last four arguments. Qualities of
+            regions stay as they are; that of the rest is searched.
         bpp: bits of the file per pixel of the picture, met within 1 %.
         max_bytes: never more than this, and at most 2 % less, unless quality 100 takes less or
             the picture is so small that its sizes come in larger steps.
@@ -85,6 +88,7 @@ def encode_to(
         metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32.
         tile: side of a tile in latent samples.
+        regions: where another quality holds.
 
     Raises:
         TargetError: if the target is beyond what qualities 0 to 100 give, or falls between two
@@ -98,7 +102,7 @@ def encode_to(
             f"model {model.config.name!r} has one fixed rate, so {target.kind} cannot be chosen; "
             "take a variable-rate model, or leave the target out"
         )
-    search = _Search(model, to_latent(model, image, metadata, tile), fast, target)
+    search = _Search(model, to_latent(model, image, metadata, tile, regions), fast, target)
     quality = search.run()
     is_bound = not target.is_met(search.value(quality))
     encoded, decibels = search.tried[quality]

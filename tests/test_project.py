@@ -52,9 +52,9 @@ def test_the_top_level_is_the_fixed_one():
 
 #: From the faces down to what knows nothing; reports are measured on files, above coding.
 ROOMS = (
-    "cli commands book rate_control evaluation plain coding arguments chunks tiles training "
-    "checkpoints models entropy layers bitstream datasets images files progress config kinds "
-    "limits errors cores threads"
+    "cli commands book rate_control evaluation plain coding chunks regions arguments tiles "
+    "training checkpoints models entropy layers bitstream datasets images files progress config "
+    "kinds limits errors cores threads"
 ).split()
 IN_THE_BOOK = "widgets checks plots inspect".split()
 

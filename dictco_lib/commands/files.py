@@ -21,6 +21,7 @@ from dictco_lib.commands.common import (
     tell,
 )
 from dictco_lib.commands.jobs import CODED_SUFFIXES, STANDARD, Job, check_target, plan
+from dictco_lib.commands.ledger import digest_of
 from dictco_lib.commands.options import Declare, add_force, add_model
 from dictco_lib.commands.outputs import Outputs, Write
 from dictco_lib.errors import DictcoError, OptionError, WrongModel
@@ -32,6 +33,7 @@ def add_compress(command: Declare) -> None:
         "compress", compress, "compress a picture, or a folder of them, to .dco files",
         "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
         "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/", "a.jpg b.png compressed/",
+        "photo.jpg photo.dco --quality 40 --region 200,100,320,240:90",
         "- - < photo.jpg > photo.dco",
     )  # fmt: skip
     sub.add_argument(
@@ -56,6 +58,11 @@ def add_compress(command: Declare) -> None:
     wish.add_argument(
         "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
     )
+    sub.add_argument(
+        "--region", action="append", default=[], metavar="WHERE:Q",
+        help="another quality there: X,Y,WIDTH,HEIGHT:Q in pixels, or MASK.png:Q (white: Q, black: "
+        "that of the rest); may be given again",
+    )  # fmt: skip
     sub.add_argument("--metadata", action="store_true", help="keep EXIF data in the file")
     sub.add_argument(
         "--fast", action="store_true",
@@ -72,14 +79,17 @@ def compress(args: argparse.Namespace) -> None:
     from dictco_lib.plain import encode_plain, plain_losses
     from dictco_lib.rate_control import encode_to
 
+    regions = [_region(text) for text in args.region]
     options = {"metadata": args.metadata, "fast": args.fast}
     wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
     made = plan(args.input, args.output, find_pictures, _coded_name, "pictures")
     if not made.is_run:
-        _check_coded_target(made.jobs[0], args, options | wish)
+        _check_coded_target(made.jobs[0], args, options | wish | {"region": regions or None})
     is_targeted = any(value is not None for value in wish.values())
     model = load_model(args)
     settings = {"quality": args.quality, **options, **wish, "model": fingerprint(model).hex()}
+    if regions:
+        settings["regions"] = [[_named(place), quality] for place, quality in regions]
     put = Outputs(args.force, made.is_run)
 
     def code(job: Job, is_plain: bool) -> tuple[bytes, str]:
@@ -90,9 +100,9 @@ def compress(args: argparse.Namespace) -> None:
             data = encode_plain(model, picture)
             return data, f"{len(data)} bytes"
         if is_targeted:
-            encoded = encode_to(model, picture, **wish, **options)
+            encoded = encode_to(model, picture, **wish, **options, regions=regions)
         else:
-            encoded = encode(model, picture, args.quality, **options)
+            encoded = encode(model, picture, args.quality, **options, regions=regions)
         line = f"{len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, {encoded.width}x{encoded.height}"
         return encoded.data, line + _search_result(encoded) if is_targeted else line
 
@@ -112,6 +122,28 @@ def compress(args: argparse.Namespace) -> None:
 
     each(made, work, args.debug)
     put.warn()
+
+
+def _region(text: str) -> tuple[tuple[int, ...] | Path, float]:
+    """A place, a box or a mask, and its quality."""
+    where, _, quality = text.rpartition(":")
+    try:
+        number = float(quality)
+    except ValueError:
+        number = None
+    if number is None or not where:
+        raise OptionError(
+            f"--region {text!r}: expected a place, a colon and a quality, as in 200,100,320,240:90 "
+            "(x, y, width, height) or mask.png:90"
+        )
+    numbers = where.split(",")
+    is_box = len(numbers) > 1 and all(n.strip().lstrip("-").isdecimal() for n in numbers)
+    return (tuple(map(int, numbers)) if is_box else Path(where)), number
+
+
+def _named(place: tuple[int, ...] | Path) -> object:
+    """What makes a place the same one again: of a mask, its content."""
+    return digest_of(place) if isinstance(place, Path) and place.is_file() else place
 
 
 def _coded_name(source: Path) -> str:
@@ -303,6 +335,7 @@ def inspect(args: argparse.Namespace) -> None:
     """The header and chunk table of a file."""
     from dictco_lib.bitstream import Flag, unpack
     from dictco_lib.checkpoints import fingerprint, load, shipped_models
+    from dictco_lib.chunks import map_of
 
     data = read_bytes(None if args.file == STANDARD else Path(args.file))
     container = unpack(data)
@@ -314,6 +347,8 @@ def inspect(args: argparse.Namespace) -> None:
     print(f"{shown(args.file)}: {len(data)} bytes, {8 * len(data) / pixels:.4f} bpp")
     print(f"  size     {container.width} x {container.height}")
     print(f"  quality  {quality}")
+    if (plane := map_of(container)) is not None:
+        print(f"  regions  {_shares(plane)}")
     print(f"  model    {container.fingerprint.hex()} ({name})")
     print(f"  flags    {', '.join(flags)}")
     print(f"  tiles    {'one' if not container.tile else f'{16 * container.tile} pixels a side'}")
@@ -323,3 +358,16 @@ def inspect(args: argparse.Namespace) -> None:
     for label, size in rows:
         share = size / len(data)
         print(f"  {label:10} {size:9} {8 * size:10} {8 * size / pixels:8.4f} {share:7.1%}")
+
+
+def _shares(plane) -> str:
+    """Qualities of a map with their shares of the picture, the largest first."""
+    import numpy as np
+
+    from dictco_lib.regions import ELSEWHERE
+
+    values, counts = np.unique(plane[plane != ELSEWHERE], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    parts = [f"{values[i]} on {counts[i] / plane.size:.1%}" for i in order[:5]]
+    more = [f"{len(order) - 5} more"] if len(order) > 5 else []
+    return ", ".join(parts + more)

@@ -10,8 +10,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.config import Y_STRIDE, Z_STRIDE
 from dictco_lib.cores import free_cores
 from dictco_lib.entropy.gaussian import EstimatingCoder
 from dictco_lib.entropy.heads import Side, SliceHead
@@ -117,12 +119,12 @@ class LatentCodec(nn.Module):
 
     def scale_z(self, z: Tensor, level: Tensor | None) -> Tensor:
         """Apply the gain of z."""
-        return z if level is None else z * self.gain_z.gain(level)
+        return z if level is None else z * self.gain_z.gain(_level_of_z(level))
 
     def side(self, z_hat: Tensor, level: Tensor | None) -> Side:
         """What z_hat, gain applied, tells about y."""
         if level is not None:
-            z_hat = z_hat * self.gain_z.inverse(level)
+            z_hat = z_hat * self.gain_z.inverse(_level_of_z(level))
         return Side(self.h_scale(z_hat), self.h_mean(z_hat))
 
     def run_slices(self, side: Side, coder: Coder, y: Tensor | None = None) -> SliceTrace:
@@ -135,7 +137,8 @@ class LatentCodec(nn.Module):
 
         Args:
             coder: decides what z_hat and the quantised slices are.
-            level: position between the lambda anchors, shape (B,); None for a fixed rate.
+            level: position between the lambda anchors, one for each image (B,) or for each place
+                of y (B, H, W); None for a fixed rate.
             y: latent, shape (B, M, H, W), H and W multiples of 4; None where it is read.
         """
         z = None
@@ -263,7 +266,7 @@ class LatentCodec(nn.Module):
 
         Args:
             y: latent, shape (B, M, H, W), H and W multiples of 4.
-            level: position between the lambda anchors, shape (B,); None for a fixed rate.
+            level: as for :meth:`run`.
             dtype: precision of everything that the decoder must repeat.
 
         Returns:
@@ -318,3 +321,8 @@ class LatentCodec(nn.Module):
         with free_cores(dtype == torch.float64):
             y_hat = codec.run(coder, level).latent
         return y_hat.to(self.entropy_bottleneck.quantiles)
+
+
+def _level_of_z(level: Tensor) -> Tensor:
+    """Levels at the places of z: means over its 4x4 places of y."""
+    return level if level.dim() == 1 else F.avg_pool2d(level, Z_STRIDE // Y_STRIDE)

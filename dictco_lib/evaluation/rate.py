@@ -14,7 +14,7 @@ from dictco_lib.bitstream import MAGIC, ChunkType, pack, unpack
 #: Said in every report whose ``bpp`` follow this rule.
 RULE = "bits of the colours per pixel, without profile, alpha and metadata"
 #: What a .dco file needs for its colours; every other chunk lies beside them.
-_COLOURS = (ChunkType.Z, ChunkType.GUARD, ChunkType.SUMS)
+_COLOURS = (ChunkType.Z, ChunkType.GUARD, ChunkType.SUMS, ChunkType.MAP)
 
 
 def rate(size: tuple[int, int], coded: bytes | float) -> dict[str, float]:
@@ -39,8 +39,8 @@ def rate(size: tuple[int, int], coded: bytes | float) -> dict[str, float]:
 def colour_bytes(file: bytes) -> int:
     """Size of the file that the colours alone would make.
 
-    A .dco file is packed again without the chunks beside them: header, z, slices, guard and
-    checksums are left. Any other file is taken for one that was made without metadata.
+    A .dco file is packed again without the chunks beside them: header, z, slices, guard, map
+    and checksums are left. Any other file is taken for one that was made without metadata.
     """
     if not file.startswith(MAGIC):
         return len(file)

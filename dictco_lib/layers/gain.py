@@ -29,14 +29,16 @@ class Gain(nn.Module):
 
     @staticmethod
     def _at(rows: Tensor, level: Tensor) -> Tensor:
+        if level.dim() == 1:
+            level = level[:, None, None]
         low = level.floor().long().clamp(0, len(rows) - 2)
-        part = (level - low)[:, None].to(rows.dtype)
-        return torch.lerp(rows[low], rows[low + 1], part).exp()[:, :, None, None]
+        part = (level - low)[..., None].to(rows.dtype)
+        return torch.lerp(rows[low], rows[low + 1], part).exp().permute(0, 3, 1, 2)
 
     def gain(self, level: Tensor) -> Tensor:
-        """Gain at each level (B,), as (B, C, 1, 1)."""
+        """Gain at each level, (B,) or by place (B, H, W): (B, C, 1, 1) or (B, C, H, W)."""
         return self._at(self.log_gain, level)
 
     def inverse(self, level: Tensor) -> Tensor:
-        """Inverse gain at each level (B,), as (B, C, 1, 1)."""
+        """Inverse gain, like :meth:`gain`."""
         return self._at(self.log_inverse, level)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dictco_lib.bitstream import Chunk, ChunkType, Container, pack
+from dictco_lib.chunks import map_of
 from dictco_lib.coding import decode_latent, from_latent
 from dictco_lib.entropy.gaussian import LOG_EDGES, log_scale, scale_bins
 from dictco_lib.entropy.guard import apply_guard, find_near_edges, pack_guard
@@ -28,6 +29,7 @@ from dictco_lib.errors import BadChecksum
 from dictco_lib.evaluation.estimate import per_place
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
+from dictco_lib.regions import level_at
 from dictco_lib.tiles import Box
 
 
@@ -266,10 +268,9 @@ def log_scales_in(
     top, left, bottom, right = reading.boxes[0]
     shape = (model.config.N, (bottom - top) // 4, (right - left) // 4)
     symbols = z_symbols(model, reading.streams[0], shape)[1]
-    level = None
-    if reading.container.quality is not None:
-        medians = codec.medians()
-        level = model.level(reading.container.quality, medians.double().cpu()).to(medians)
+    container = reading.container
+    level = level_at(model, container.quality, map_of(container), reading.boxes[0])
+    level = None if level is None else level.to(codec.medians())
     coder = _ReplayingCoder(symbols, reading.slices[0], memory_format)
     codec.run(coder, level)
     return coder.log_scales
