@@ -49,7 +49,7 @@ def test_published_numbers_stand_where_they_were_published(table):
 
 
 def test_what_ships_is_named_with_its_fingerprint(table):
-    assert {name for name, m in table.items() if m.weights} == {"classroom", "classroom_twin"}
+    assert {name for name, m in table.items() if m.weights} == {"classroom"}
     assert len(table["classroom"].weights.fingerprint) == 16
     assert table["classroom"].weights.size > 20e6
 
