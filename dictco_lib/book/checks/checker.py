@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+import operator
+from collections.abc import Callable, Mapping
+
+#: How a share is said to be in percent, by the checkers that ask for a share.
+PERCENT = "that is in percent; as a share it is a hundred times smaller"
+
+
+class Complaint(Exception):
+    """What is wrong with an answer, in words for the one who gave it."""
 
 
 def checker(check: Callable[..., str | None]) -> Callable[..., bool]:
-    """Turn a function that returns a complaint (or None) into one that prints and never raises."""
+    """Turn a function that returns a complaint (or None) into one that prints and never raises.
+
+    The function may raise a :class:`Complaint` as well.
+    """
 
     @functools.wraps(check)
     def run(answer: object, *context: object) -> bool:
@@ -16,9 +28,98 @@ def checker(check: Callable[..., str | None]) -> Callable[..., bool]:
             return False
         try:
             complaint = check(answer, *context)
+        except Complaint as found:
+            complaint = str(found)
         except Exception as error:  # a learner's answer may be anything
             complaint = f"the check could not use your answer: {type(error).__name__}: {error}"
         print(complaint or "right!")
         return complaint is None
 
     return run
+
+
+def number(answer: object) -> float:
+    """The answer as a float: a finite number, or an array or tensor that holds a single one.
+
+    Raises:
+        Complaint: if it is anything else.
+    """
+    value = answer
+    if getattr(answer, "size", None) == 1 or getattr(answer, "ndim", None) == 0:
+        value = answer.item() if hasattr(answer, "item") else answer
+    if isinstance(value, bool | str | bytes | complex) or not hasattr(value, "__float__"):
+        raise Complaint(f"expected a number, got {_told(answer)}")
+    try:
+        value = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise Complaint(f"expected a number, got {_told(answer)}") from None
+    if not math.isfinite(value):
+        raise Complaint(f"{value} is no number to check: is there a division by 0, or log2(0)?")
+    return value
+
+
+def whole(answer: object, count: int | None = None) -> int:
+    """The answer as an integer; with a count, one of 0 to count - 1.
+
+    Raises:
+        Complaint: if it is not.
+    """
+    value = number(answer)
+    try:
+        found = operator.index(answer if not hasattr(answer, "item") else answer.item())
+    except TypeError:
+        found = int(value)
+    if found != value:
+        raise Complaint(f"expected a whole number, got {value:g}")
+    if count is not None and found not in range(count):
+        raise Complaint(f"expected a number from 0 to {count - 1}, got {found}")
+    return found
+
+
+def data_of(answer: object, what: str) -> bytes:
+    """The answer as bytes.
+
+    Raises:
+        Complaint: if it is none, saying what the bytes should be.
+    """
+    if not isinstance(answer, bytes | bytearray | memoryview):
+        raise Complaint(f"expected {what} as bytes, got {_told(answer)}")
+    return bytes(answer)
+
+
+def called(answer: object, what: str, *arguments: object) -> object:
+    """What the answer, a function, returns.
+
+    Raises:
+        Complaint: if it cannot be called, fails, or returns nothing.
+    """
+    if not callable(answer):
+        raise Complaint(f"expected {what}, got {_told(answer)}; give the function, do not call it")
+    try:
+        returned = answer(*arguments)
+    except Exception as error:
+        raise Complaint(f"your function fails: {type(error).__name__}: {error}") from error
+    if returned is None:
+        raise Complaint("your function returns nothing: does it end in `return`?")
+    return returned
+
+
+def slip(answer: float, slips: Mapping[str, float], tolerance: float) -> str | None:
+    """The first hint whose number the answer is, to a relative tolerance; None without one.
+
+    Args:
+        answer: the number given.
+        slips: what to say -> the number that this mistake leads to.
+        tolerance: relative.
+    """
+    for hint, value in slips.items():
+        if math.isclose(answer, value, rel_tol=tolerance, abs_tol=1e-12):
+            return hint
+    return None
+
+
+def _told(answer: object) -> str:
+    """The answer and its type, short enough for a line."""
+    text = repr(answer)
+    kind = type(answer).__name__
+    return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"a {kind}"
