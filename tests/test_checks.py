@@ -12,7 +12,7 @@ import answers
 import numpy as np
 import pytest
 import torch
-from answers import World
+from answers import WORLD
 
 from dictco_lib.book import checks
 
@@ -44,23 +44,18 @@ JUNK = {
 }
 
 
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World()
-
-
 @pytest.mark.parametrize(("name", "i"), RIGHT)
-def test_a_right_answer_is_right(capsys, world, name, i):
+def test_a_right_answer_is_right(capsys, name, i):
     exercise = EXERCISES[name]
-    context = exercise.context(world)
+    context = exercise.context(WORLD)
     assert getattr(checks, name)(exercise.right[i](*context), *context) is True
     assert capsys.readouterr().out == "right!\n"
 
 
 @pytest.mark.parametrize(("name", "what"), WRONG)
-def test_a_wrong_answer_is_told_what_is_likely_wrong(capsys, world, name, what):
+def test_a_wrong_answer_is_told_what_is_likely_wrong(capsys, name, what):
     exercise = EXERCISES[name]
-    context = exercise.context(world)
+    context = exercise.context(WORLD)
     answer, hint = exercise.wrong[what]
     assert getattr(checks, name)(answer(*context), *context) is False
     said = capsys.readouterr().out
@@ -68,8 +63,8 @@ def test_a_wrong_answer_is_told_what_is_likely_wrong(capsys, world, name, what):
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_junk_is_wrong_and_ends_no_cell(capsys, world, name):
-    context = EXERCISES[name].context(world)
+def test_junk_is_wrong_and_ends_no_cell(capsys, name):
+    context = EXERCISES[name].context(WORLD)
     check = getattr(checks, name)
     for what, junk in JUNK.items():
         assert check(junk, *context) is False, what

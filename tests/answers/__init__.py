@@ -41,6 +41,10 @@ class World:
         return encode(self.model, self.photo, 60)
 
 
+#: The only one, so that what is expensive is made once.
+WORLD = World()
+
+
 @dataclass(frozen=True)
 class Exercise:
     """Answers to one exercise.

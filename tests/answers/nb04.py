@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
 
-from answers import Exercise
+from answers import WORLD, Exercise
 from dictco_lib.book.inspect.outcome import measure, middle, prepare
 from dictco_lib.book.inspect.routing import choice_bits, rerouted
 from dictco_lib.images import demo_photos, eight_bit, read_picture
@@ -17,10 +18,12 @@ GATES = [0.7, 0.1, 0.1, 0.1]
 ENTROPY = -sum(g * math.log2(g) for g in GATES)
 
 
-def told(model, pixels, k, quality) -> float:
-    return choice_bits([measure(model, prepare(model, pixels, quality)).gates[k]])
+@cache
+def told(quality) -> float:
+    return choice_bits([measure(WORLD.model, prepare(WORLD.model, WORLD.photo, quality)).gates[K]])
 
 
+@cache
 def subject(world):
     coffee = middle(eight_bit(read_picture(demo_photos()["coffee"])), (256, 384))
     return world.model, prepare(world.model, coffee, 50), K
@@ -30,12 +33,14 @@ def router(model, subject, k) -> torch.Tensor:
     return torch.tensor(measure(model, subject).gates[k]).permute(1, 2, 0)
 
 
-def fitted(model, subject, k, steps=20) -> torch.Tensor:
-    logits = router(model, subject, k).clamp(min=1e-6).log().requires_grad_()
+@cache
+def fitted(steps=20) -> torch.Tensor:
+    model, given, k = subject(WORLD)
+    logits = router(model, given, k).clamp(min=1e-6).log().requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(steps):
         with rerouted(model, lambda gates: logits.softmax(-1).expand_as(gates), [k]):
-            out = model.latent_codec(subject.y, subject.level)
+            out = model.latent_codec(given.y, given.level)
         likelihoods = out["likelihoods"]["y"].split(model.config.groups, dim=1)[k]
         optimizer.zero_grad()
         (-likelihoods.log2().sum()).backward()
@@ -68,13 +73,13 @@ EXERCISES = {
     ),
     "ex_04_2": Exercise(
         context=lambda w: (w.model, w.photo, K),
-        right=[lambda m, p, k: told(m, p, k, 100) - told(m, p, k, 0)],
+        right=[lambda m, p, k: told(100) - told(0)],
         wrong={
-            "sign": (lambda m, p, k: told(m, p, k, 0) - told(m, p, k, 100), "sign is wrong"),
-            "at 100": (lambda m, p, k: told(m, p, k, 100), "tells at quality 100"),
-            "at 0": (lambda m, p, k: told(m, p, k, 0), "tells at quality 0"),
-            "a ratio": (lambda m, p, k: told(m, p, k, 100) / told(m, p, k, 0), "how many times"),
-            "more": (lambda m, p, k: told(m, p, k, 100) + 0.5, "is not it"),
+            "sign": (lambda m, p, k: told(0) - told(100), "sign is wrong"),
+            "at 100": (lambda m, p, k: told(100), "tells at quality 100"),
+            "at 0": (lambda m, p, k: told(0), "tells at quality 0"),
+            "a ratio": (lambda m, p, k: told(100) / told(0), "how many times"),
+            "more": (lambda m, p, k: told(100) + 0.5, "is not it"),
             "a list": (lambda m, p, k: [0.1], "expected a number"),
         },
     ),
@@ -98,7 +103,7 @@ EXERCISES = {
     ),
     "ex_04_4": Exercise(
         context=subject,
-        right=[fitted, lambda *c: fitted(*c).detach().numpy()],
+        right=[lambda *c: fitted(), lambda *c: fitted().detach().numpy()],
         wrong={
             "the router's": (router, "saves"),
             "uniform": (lambda *c: 0 * router(*c) + 0.25, "4 % were asked for"),

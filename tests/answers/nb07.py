@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import torch
 
-from answers import Exercise
+from answers import WORLD, Exercise
 from dictco_lib.book.inspect.ablations import mean_outputs, switched_off
 from dictco_lib.book.inspect.routing import only, rerouted
 from dictco_lib.images import read_picture
@@ -25,6 +26,7 @@ def picture(world):
     return read_picture(world.photo[:64, :128])
 
 
+@cache
 def with_means(world):
     return world.model, picture(world), mean_outputs(world.model, [picture(world)], (50,)), 50
 
@@ -35,8 +37,10 @@ def bits(model, picture) -> float:
     return sum(-p.log2().sum().item() for p in likelihoods.values())
 
 
-def pairs(model, picture, means, quality, by_product=True) -> list[tuple[str, str]]:
+@cache
+def pairs(by_product=True) -> list[tuple[str, str]]:
     """All pairs of parts, from the cheapest to the dearest, against the product or as they are."""
+    model, picture, means, _ = with_means(WORLD)
 
     def without(*off) -> float:
         with switched_off(model, off, means):
@@ -50,12 +54,14 @@ def pairs(model, picture, means, quality, by_product=True) -> list[tuple[str, st
     )
 
 
-def one_each(model, picture, quality) -> list[int]:
+@cache
+def one_each() -> list[int]:
     """Slice by slice, from the best expert for all, whatever helps."""
+    model, shown = WORLD.model, picture(WORLD)
 
     def forced(experts) -> float:
         if not experts:
-            return bits(model, picture)
+            return bits(model, shown)
         with rerouted(model, only(experts[-1]), [len(experts) - 1]):
             return forced(experts[:-1])
 
@@ -98,11 +104,11 @@ EXERCISES = {
     ),
     "ex_07_3": Exercise(
         context=with_means,
-        right=[lambda *c: pairs(*c)[0], lambda *c: list(pairs(*c)[0][::-1])],
+        right=[lambda *c: pairs()[0], lambda *c: list(pairs()[0][::-1])],
         wrong={
-            "the next": (lambda *c: pairs(*c)[1], "another pair has less"),
-            "the dearest": (lambda *c: pairs(*c)[-1], "another pair has less"),
-            "fewest bits": (lambda *c: pairs(*c, False)[0], "they cost the fewest bits"),
+            "the next": (lambda *c: pairs()[1], "another pair has less"),
+            "the dearest": (lambda *c: pairs()[-1], "another pair has less"),
+            "fewest bits": (lambda *c: pairs(False)[0], "they cost the fewest bits"),
             "twice the same": (lambda *c: ("LRP", "LRP"), "two different names"),
             "unknown": (lambda *c: ("LRP", "router"), "two different names"),
             "one": (lambda *c: "LRP", "two different names"),
@@ -125,7 +131,7 @@ EXERCISES = {
     ),
     "ex_07_5": Exercise(
         context=lambda w: (w.model, picture(w), 50),
-        right=[one_each, lambda *c: tuple(one_each(*c))],
+        right=[lambda *c: one_each(), lambda *c: tuple(one_each())],
         wrong={
             **{
                 f"{e} everywhere": (lambda *c, e=e: [e] * 5, "yours is the same one everywhere")

@@ -85,16 +85,16 @@ def ex_04_3(answer: Rule) -> str | None:
 def ex_04_4(answer: torch.Tensor, model, subject: Subject, k: int) -> str | None:
     """Do these gates (h, w, K) save 4 % of the bits of slice k against the router's?"""
     gates = torch.as_tensor(answer).detach()
-    router = measure(model, subject)
-    experts, height, width = router.gates[k].shape
-    if gates.shape != (height, width, experts):
-        return f"expected gates of shape {(height, width, experts)}, got {tuple(gates.shape)}"
+    height, width = subject.y.shape[2:]
+    if gates.shape != (shape := (height, width, model.config.experts)):
+        return f"expected gates of shape {shape}, got {tuple(gates.shape)}"
     if not gates.is_floating_point() or not bool(torch.isfinite(gates).all()):
         return "these are no gates: some are not finite numbers; did the descent run away?"
     if bool((gates < 0).any()) or not torch.allclose(gates.sum(-1), gates.new_ones(height, width)):
         return "gates are not negative and add up to 1 over the experts; a softmax makes them so"
+    before = measure(model, subject).y_bits[k].sum()
     with rerouted(model, lambda old: gates.to(old).expand_as(old), [k]):
-        saved = 1 - measure(model, subject).y_bits[k].sum() / router.y_bits[k].sum()
+        saved = 1 - measure(model, subject).y_bits[k].sum() / before
     if saved >= 0.04:
         return None
     why = "; that is worse than the router" if saved < -1e-4 else "; more steps of the descent"

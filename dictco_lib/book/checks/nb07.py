@@ -84,19 +84,20 @@ def ex_07_3(
     answer: tuple[str, str], model, picture: Picture, means: Means, quality: float
 ) -> str | None:
     """Which two parts cost least together, held against the product of what each costs alone?"""
+    parts = ("dictionary", "LRP", "hyperprior", "slices")
+    names = set(answer) & set(parts) if isinstance(answer, tuple | list | set) else set()
+    if len(names) != 2 or len(answer) != 2:
+        return f"expected two different names of {', '.join(parts)}"
     intact = _bits(model, picture, quality)
 
     def factor(*off: str) -> float:
         with switched_off(model, off, means):
             return _bits(model, picture, quality) / intact
 
-    parts = ("dictionary", "LRP", "hyperprior", "slices")
     alone = {part: factor(part) for part in parts}
     pairs = {frozenset(pair): factor(*pair) for pair in itertools.combinations(parts, 2)}
-    if not isinstance(answer, tuple | list | set | frozenset) or frozenset(answer) not in pairs:
-        return f"expected two different names of {', '.join(parts)}"
     ratios = {pair: cost / math.prod(alone[p] for p in pair) for pair, cost in pairs.items()}
-    mine = frozenset(answer)
+    mine = frozenset(names)
     if ratios[mine] == min(ratios.values()):
         return None
     hint = f"together they cost {ratios[mine]:.3f} times the product; another pair has less"
