@@ -22,6 +22,10 @@ from dictco_lib.book.plots.alt import add_alt_text
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+#: For curves beside many others (Tol's "muted"): no two of one figure may share a colour.
+INDIGO, WINE, OLIVE, GREY = "#332288", "#882255", "#999933", "#888888"
+#: Slices of y, by number.
+SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 #: Experts of a slice, by number. Those of different slices have nothing in common.
 EXPERT_COLORS = (BLUE, ORANGE, GREEN, PURPLE)
 CODEC_STYLES = {
@@ -37,7 +41,7 @@ CODEC_STYLES = {
         ("AVIF 4:2:0", PURPLE, "s"),
         ("AVIF, default tune", PURPLE, "P"),
         ("AVIF 4:2:0, default tune", PURPLE, "X"),
-        ("HEIC", BLACK, "X"),
+        ("HEIC", GREY, "X"),
         # Notebook 01, on one grey picture.
         ("JPEG, grey", BLUE, "^"),
         ("grey values", BLACK, "o"),
@@ -52,13 +56,13 @@ CODEC_STYLES = {
         ("JPEG (CompressAI)", BLUE, "p"),
         ("WebP (CompressAI)", GREEN, "p"),
         ("JPEG 2000 (CompressAI)", SKY, "p"),
-        ("DCAE (CVPR 2025)", VERMILION, "*"),
+        ("DCAE (CVPR 2025)", WINE, "*"),
         ("SAAF", ORANGE, "*"),
         ("CCA (NeurIPS 2024)", GREEN, "*"),
         ("TCM Large (CVPR 2023)", SKY, "*"),
         ("TCM Middle (CVPR 2023)", SKY, "o"),
         ("TCM Small (CVPR 2023)", SKY, "X"),
-        ("ELIC (CVPR 2022)", BLUE, "*"),
+        ("ELIC (CVPR 2022)", INDIGO, "*"),
         ("STF (CVPR 2022)", GREEN, "o"),
         ("WACNN (CVPR 2022)", GREEN, "X"),
         ("cheng2020-anchor (CompressAI, MSE)", ORANGE, "o"),
@@ -67,8 +71,8 @@ CODEC_STYLES = {
         ("mbt2018 (CompressAI, MSE)", BLUE, "o"),
         ("mbt2018-mean (CompressAI, MSE)", BLUE, "X"),
         ("mbt2018-mean (CompressAI, MSE, 8-bit decoded)", BLUE, "v"),
-        ("bmshj2018-hyperprior (CompressAI, MSE)", PURPLE, "o"),
-        ("bmshj2018-hyperprior (CompressAI, MSE, 8-bit decoded)", PURPLE, "v"),
+        ("bmshj2018-hyperprior (CompressAI, MSE)", OLIVE, "o"),
+        ("bmshj2018-hyperprior (CompressAI, MSE, 8-bit decoded)", OLIVE, "v"),
         ("bmshj2018-factorized (CompressAI, MSE)", PURPLE, "^"),
     )
 }
@@ -189,10 +193,15 @@ def place_maps(
 
 
 def bit_bars(bits: dict[str, int], pixels: int) -> Figure:
-    """Where the bits of a file are: a bar per part, labelled with bytes and share."""
+    """Where the bits of a file are: a bar per part, labelled with bytes and share.
+
+    Slices are blue, z is green; what codes no sample (header, sums and the like) is orange.
+    """
     figure, axis = plt.subplots(figsize=(8, 0.42 * len(bits) + 1))
     names, values = list(bits), np.array(list(bits.values())) / pixels
-    colors = [BLUE if name.startswith("slice") else ORANGE for name in names]
+    colors = [
+        BLUE if name.startswith("slice") else GREEN if name == "z" else ORANGE for name in names
+    ]
     bars = axis.barh(names, values, color=colors)
     total = sum(bits.values())
     labels = [f" {b // 8} bytes, {b / total:.1%}" for b in bits.values()]
@@ -221,7 +230,7 @@ def rd_curves(
         quality: label of the other axis, where it is not PSNR.
     """
     if axis is None:
-        _, axis = plt.subplots(figsize=(7, 4.5) if len(curves) <= 6 else (9.5, 5.5))
+        _, axis = plt.subplots(figsize=(8.5, 4.5) if len(curves) <= 6 else (9.5, 5.5))
     unknown = itertools.cycle(_OTHER_STYLES)
     for name, (bpp, psnr) in curves.items():
         style = CODEC_STYLES.get(name) or next(unknown)
@@ -234,10 +243,8 @@ def rd_curves(
     axis.set_xlabel("rate (bits per pixel)")
     axis.set_ylabel(quality)
     axis.grid(alpha=0.3)
-    if len(curves) <= 6:
-        axis.legend(frameon=False, loc="lower right")
-    else:  # too many to lie on the curves
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
+    # Beside the axes, where it hides no curve.
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
     return axis.figure
 
 
@@ -346,7 +353,8 @@ def router_health(rows: Sequence[dict]) -> Figure:
     axes[0].set_ylabel("share of each expert")
     for k in range(slices):
         entropy = [row[f"gate_entropy/{k}"] for row in train]
-        axes[-1].plot(steps, entropy, label=f"slice {k}", color=plt.cm.cividis(k / slices))
+        color = SLICE_COLORS[k % len(SLICE_COLORS)]
+        axes[-1].plot(steps, entropy, label=f"slice {k}", color=color, lw=1)
     axes[-1].axhline(np.log2(experts), color=BLACK, ls=":", lw=1)
     axes[-1].set(title="how undecided the routers are", xlabel="step", ylabel="entropy (bits)")
     axes[-1].set_ylim(0, 1.1 * np.log2(experts))

@@ -9,9 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dictco_lib.book.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, place_maps
-
-SLICE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
+from dictco_lib.book.plots import BLACK, GREEN, PURPLE, SKY, SLICE_COLORS, VERMILION, place_maps
 
 
 def bit_maps(photo: np.ndarray, maps: dict[str, np.ndarray], width: float = 9) -> Figure:

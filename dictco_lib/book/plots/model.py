@@ -11,8 +11,18 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from dictco_lib.book.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
-from dictco_lib.book.plots.bitstream import SLICE_COLORS, slice_bars
+from dictco_lib.book.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SLICE_COLORS,
+    VERMILION,
+    YELLOW,
+)
+from dictco_lib.book.plots.bitstream import slice_bars
 
 PART_COLORS = {"g_a": BLUE, "h_a": SKY, "h_s": GREEN, "slices": ORANGE, "g_s": PURPLE}
 
@@ -135,8 +145,16 @@ def channel_energy(energy: np.ndarray, groups: Sequence[int]) -> Figure:
     return figure
 
 
-def signal_maps(photo: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
-    """The photo and some maps beside it, each with its own scale; signed ones centred on 0."""
+def signal_maps(
+    photo: np.ndarray, maps: dict[str, np.ndarray], label: str = "steps of the quantiser"
+) -> Figure:
+    """The photo and some maps beside it, each with its own scale; signed ones centred on 0.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        maps: title -> values, (h, w).
+        label: their unit.
+    """
     columns = 4
     rows = -(-(len(maps) + 1) // columns)
     ratio = photo.shape[0] / photo.shape[1]
@@ -152,7 +170,7 @@ def signal_maps(photo: np.ndarray, maps: dict[str, np.ndarray]) -> Figure:
         else:
             image = axis.imshow(values, cmap="cividis")
         axis.set_title(title)
-        figure.colorbar(image, ax=axis, shrink=0.8)
+        figure.colorbar(image, ax=axis, shrink=0.8).set_label(label, fontsize=7)
     return figure
 
 
@@ -259,7 +277,13 @@ def slice_flow(groups: Sequence[int]) -> Figure:
 
 
 def dependence(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """Measured dependence of what is predicted (rows) on what is known (columns); blank is 0."""
+    """Measured dependence of what is predicted (rows) on what is known (columns); blank is 0.
+
+    Args:
+        matrix: (rows, columns), all in one unit.
+        rows: names of what is predicted.
+        columns: names of what is known.
+    """
     figure, axis = plt.subplots(figsize=(1.05 * len(columns) + 2, 0.5 * len(rows) + 1.1))
     shown = np.ma.masked_equal(matrix, 0)
     image = axis.imshow(shown, cmap="cividis", norm=LogNorm(), aspect="auto")
@@ -273,7 +297,7 @@ def dependence(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) 
     axis.set_yticks(range(len(rows)), rows, fontsize=9)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    figure.colorbar(image, label="size of the derivatives")
+    figure.colorbar(image, label="derivative x spread (steps)")
     return figure
 
 

@@ -1,0 +1,71 @@
+"""Figures of the book: nothing is hidden, and what differs looks different."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+
+from dictco_lib.book import plots
+from dictco_lib.book.plots import model as drawings
+from dictco_lib.evaluation.curves import load_curve
+from dictco_lib.evaluation.published import published
+from dictco_lib.files import data_file
+from dictco_lib.training.log import read_log
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+GREY = np.zeros((32, 48, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_curves_of_one_figure_have_colours_of_their_own():
+    names = ("jpeg_420", "webp", "jpeg2000", "jxl", "avif_444_psnr", "heic_444_psnr")
+    curves = [load_curve(data_file("classroom_kodak.json"))]
+    curves += [load_curve(data_file(f"kodak_{name}.json")) for name in names]
+    curves += [published(n) for n in ("vtm", "dcae", "elic2022", "bmshj2018-hyperprior")]
+    colours = [plots.CODEC_STYLES[curve.name]["color"] for curve in curves]
+    assert len(set(colours)) == len(colours) == 11
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_a_legend_lies_on_no_curve(count):
+    curves = {f"codec {i}": ([0.1, 2.0], [20 + i, 40 - i]) for i in range(count)}
+    figure = plots.rd_curves(curves)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    assert not axis.get_legend().get_window_extent().overlaps(axis.get_window_extent())
+
+
+def test_routers_of_slices_have_colours_of_their_own():
+    figure = plots.router_health(read_log(data_file("classroom_third.log.jsonl")))
+    lines = [line for line in figure.axes[-1].lines if line.get_label().startswith("slice")]
+    assert len({line.get_color() for line in lines}) == len(lines) == 5
+
+
+def test_z_is_neither_header_nor_slice():
+    figure = plots.bit_bars({"header": 8, "sums": 8, "z": 8, "slice 0": 8, "slice 1": 8}, 100)
+    header, sums, z, *slices = (bar.get_facecolor() for bar in figure.axes[0].patches)
+    assert header == sums and z not in (header, *slices) and len(set(slices)) == 1
+
+
+def test_colour_bars_have_labels():
+    figure = drawings.signal_maps(GREY, {"y": np.eye(3) - 0.5, "scale": np.eye(3)})
+    bars = [axis for axis in figure.axes if axis.get_label() == "<colorbar>"]
+    assert len(bars) == 2 and all("steps" in bar.get_ylabel() for bar in bars)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_colour_bar_of_the_book_has_a_label(path):
+    outputs = (
+        output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", ())
+    )
+    words = [output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in outputs]
+    assert not [alt for alt in words if "Colours: ." in alt or alt.endswith("Colours:")]
