@@ -9,7 +9,8 @@ from typing import ClassVar, Self, get_origin
 from dictco_lib.errors import ConfigError, QualityError, listed, quoted
 from dictco_lib.kinds import is_of_kind, kinds_of, told
 
-#: The six rate-distortion trade-offs (MSE) that the field publishes. Larger means more bits.
+#: The six rate-distortion trade-offs (MSE) of DCAE, larger means more bits. CompressAI has the same
+#: up to 0.025, then 0.0483, 0.0932 and 0.18.
 LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
 #: The same for 1 - MS-SSIM.
 LMBDAS_MS_SSIM = (2.40, 4.58, 8.73, 16.64, 31.73, 60.5)
