@@ -44,6 +44,10 @@ def fixed_sizes(q, keys, values, gates):
     return (weights * gates[:, :, None]).flatten(1) @ values.reshape(12, 8)
 
 
+def writes_on_gates(q, keys, values, gates):
+    return mixture(q, keys, values, gates.fill_(1))
+
+
 EXERCISES = {
     "ex_02_1": Exercise(
         context=lambda w: (FOUR,),
@@ -81,6 +85,7 @@ EXERCISES = {
         wrong={
             "one softmax": (lambda: one_softmax, "over all entries"),
             "over experts": (lambda: over_experts, "over the experts"),
+            "writes on gates": (lambda: writes_on_gates, "left out"),
             "no softmax": (lambda: no_softmax, "scores are no weights"),
             "no gates": (lambda: lambda q, k, v, g: mixture(q, k, v, 0 * g + 1), "left out"),
             "mean": (lambda: lambda q, k, v, g: mixture(q, k, v, 0 * g + 1 / len(k)), "alike"),
