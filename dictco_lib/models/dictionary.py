@@ -1,6 +1,10 @@
 """DCAE (one dictionary, shared by all slices) and DictCO (expert dictionaries in each slice).
 
 See :data:`PAPER`, of DCAE.
+
+Reference of DictCO:
+    KhoiTrant68, https://github.com/KhoiTrant68/DictCO at 87bb668. (It moved on since, to a spectral
+    and then to a top-2 form, which are not here.)
 """
 
 from __future__ import annotations
