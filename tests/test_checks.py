@@ -73,6 +73,17 @@ def test_junk_is_wrong_and_ends_no_cell(capsys, name):
     assert capsys.readouterr().out == "not done yet\n"
 
 
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_right_number_times_a_common_factor_is_wrong(capsys, name):
+    context = EXERCISES[name].context(WORLD)
+    right = EXERCISES[name].right[0](*context)
+    if not isinstance(right, int | float | np.number):
+        return
+    for factor in (-1, 0, 2, 1 / 2, 3, 1 / 3, 8, 1 / 8, 100, 1 / 100, 255, np.log(2)):
+        assert getattr(checks, name)(factor * right, *context) is False, factor
+        assert "right!" not in capsys.readouterr().out
+
+
 def test_every_checker_has_a_right_answer_and_three_wrong_ones():
     known = {name for name in vars(checks) if name.startswith("ex_")}
     assert known == set(EXERCISES) == {n for n in checks.__all__ if n.startswith("ex_")}
