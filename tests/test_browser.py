@@ -126,6 +126,8 @@ def browser(tmp_path):
     ):  # fmt: skip
         options.add_argument(f"--{flag}")
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    # The answer to a script comes when its cells have run: on a busy machine not within 120 s.
+    driver.command_executor.client_config.timeout = SLOW + 60
     yield driver
     driver.quit()
 
