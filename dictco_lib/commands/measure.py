@@ -17,7 +17,7 @@ from dictco_lib.commands.common import (
     refuse_failed,
 )
 from dictco_lib.commands.options import Declare, add_force, add_model
-from dictco_lib.errors import OptionError
+from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.progress import bar
 
 if TYPE_CHECKING:
@@ -149,10 +149,12 @@ def add_bench(command: Declare) -> None:
         "--recipe data/nano.toml",
     )  # fmt: skip
     sub.add_argument(
-        "what", nargs="?", choices=("parts", "load", "memory", "models"), default="parts",
+        "what", nargs="?", default="parts",
+        choices=("parts", "load", "memory", "models", "portability"),
         help="parts: each part alone (default); load: a photo, beside busy programs; memory: "
         "commands on pictures of up to 100 megapixels (minutes); models: members of the family "
-        "side by side, from pixels to files and back",
+        "side by side, from pixels to files and back; portability: the same files read with every "
+        "arithmetic that this machine offers",
     )  # fmt: skip
     sub.add_argument(
         "names", nargs="*", metavar="NAME",
@@ -161,6 +163,10 @@ def add_bench(command: Declare) -> None:
     sub.add_argument(
         "--full", action="store_true",
         help="`models` of the sizes that were published: nine, all in memory, 1 to 2 GB each",
+    )  # fmt: skip
+    sub.add_argument(
+        "--python", action="append", default=[], metavar="PYTHON",
+        help="for `portability`: the Python of an environment with another torch, too",
     )  # fmt: skip
     sub.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="default 768 512")
     sub.add_argument("--repeats", type=int, default=5)
@@ -179,6 +185,11 @@ def bench(args: argparse.Namespace) -> None:
         raise OptionError(
             f"members are for bench models: dictco bench models {' '.join(args.names)}".rstrip()
         )
+    if args.what == "portability":
+        refuse("bench portability chooses its pictures", recipe=args.recipe, size=args.size)
+        return _bench_portability(args)
+    if args.python:
+        raise OptionError("--python is for bench portability; leave it out")
     if args.what == "load":
         refuse("bench load codes a photo", recipe=args.recipe)
         return _bench_load(args)
@@ -224,6 +235,32 @@ def _bench_memory(args: argparse.Namespace) -> None:
             flush=True,
         )
     print("CPU seconds per megapixel are those beyond the first row, which shows the start")
+
+
+def _bench_portability(args: argparse.Namespace) -> None:
+    from dictco_lib.entropy.guard import EPS
+    from dictco_lib.evaluation.portability import bench_portability
+
+    print(f"{'way to compute':22} {'files':>6} {'wrong':>6} {'drift':>9} {'seconds':>8}   torch")
+    failures = 0
+    for found, margin in bench_portability(args.model or DEFAULT_MODEL, args.python):
+        nearest = f"{margin:.1e}"
+        if found.problem:
+            print(f"{found.name:22} not tried: {found.problem}", flush=True)
+            continue
+        failures += found.failures
+        print(
+            f"{found.name:22} {found.files:6} {found.failures:6} {found.drift:9.1e} "
+            f"{found.seconds:8.2f}   {found.torch}",
+            flush=True,
+        )
+    print(
+        "drift: largest difference of a log-scale from those of the first way. The guard lists all "
+        f"that lie within {EPS:g} of\nan edge between two bins; the nearest of the others lies "
+        f"{nearest} away. A file holds its guard, six bytes an entry.\nfailures: {failures}"
+    )
+    if failures:
+        raise DictcoError(f"{failures} files were not read as they were written")
 
 
 def _bench_models(args: argparse.Namespace) -> None:
