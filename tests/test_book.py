@@ -19,7 +19,9 @@ def page(book: Path, name: str) -> BeautifulSoup:
 def test_the_index_lists_every_notebook_with_its_promise(book):
     entries = page(book, "index").select("li")
     assert [entry.a["href"] for entry in entries] == [f"{name}.html" for name in NAMES]
-    assert [entry.a.text[:4] for entry in entries] == [f"{name[:2]} ·" for name in NAMES]
+    titles = {name: entry.a.text for name, entry in zip(NAMES, entries, strict=True)}
+    numbered = [name for name in NAMES if name[:2].isdigit()]
+    assert numbered and all(titles[name].startswith(f"{name[:2]} ·") for name in numbered)
     assert all(len(entry.p.text) > 80 for entry in entries)
 
 

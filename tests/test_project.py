@@ -56,7 +56,7 @@ ROOMS = (
     "training checkpoints models entropy layers bitstream datasets images files progress config "
     "kinds limits errors cores threads"
 ).split()
-IN_THE_BOOK = "widgets checks plots inspect".split()
+IN_THE_BOOK = "widgets play checks plots inspect".split()
 
 
 def test_imports_go_down_the_rooms_only():

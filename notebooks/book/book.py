@@ -18,6 +18,7 @@ from dictco_lib.files import write_atomic
 
 import nbformat
 from execution import Failure, Progress, cell_limit, digest_of, executed
+from formulas import typeset
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
@@ -60,11 +61,12 @@ def read_page(path: Path, out: Path) -> Page:
 
 
 def for_reading(notebook: NotebookNode) -> None:
-    """Links lead to pages, and a line stands where a widget needs a kernel."""
+    """Links lead to pages, formulas are set, a line stands where a widget needs a kernel."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb", r"](\1.html", cell.source)
             cell.source = re.sub(r"\]\(\.\./data/(\w+)\.md", r"](card_\1.html", cell.source)
+            cell.source = typeset(cell.source)
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = NotebookNode({"text/html": STILL})
