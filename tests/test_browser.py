@@ -219,3 +219,16 @@ def test_the_book_reads_without_a_network(book, browser):
     sizes = "return [...document.images].map(picture => picture.naturalWidth)"
     widths = browser.execute_script(sizes)
     assert widths and all(widths)
+
+
+@pytest.mark.parametrize("name", ["coding_by_hand", "entropy_model_by_hand"])
+def test_pictures_are_leafed_through_without_a_kernel(browser, book, name):
+    browser.get((book / f"{name}.html").as_uri())
+    slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
+    figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
+    at = int(slider.get_attribute("value"))
+    for key, step in ((Keys.ARROW_RIGHT, 1), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_LEFT, -1)):
+        at += step
+        slider.send_keys(key)
+        shown = [figure.is_displayed() for figure in figures]
+        assert shown == [i == at for i in range(len(figures))]
