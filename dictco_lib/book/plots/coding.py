@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -17,10 +18,6 @@ from dictco_lib.book.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMI
 LETTER_COLORS = (SKY, ORANGE, GREEN, PURPLE, VERMILION, BLUE)
 
 
-def _colors(counts: dict[str, int]) -> dict[str, str]:
-    return {s: LETTER_COLORS[i % len(LETTER_COLORS)] for i, s in enumerate(counts)}
-
-
 def nested_intervals(counts: dict[str, int], word: str, width: float = 9) -> Figure:
     """Each letter of a word picks a part of the interval, which then fills the next column.
 
@@ -29,29 +26,18 @@ def nested_intervals(counts: dict[str, int], word: str, width: float = 9) -> Fig
         word: made of those letters.
         width: of the figure in inches.
     """
-    total, colors = sum(counts.values()), _colors(counts)
+    total = sum(counts.values())
+    starts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
     figure, axis = plt.subplots(figsize=(width, 3.6))
     low, size = Fraction(0), Fraction(1)
     for i in range(len(word) + 1):
-        start = 0
-        _bounds(axis, i, float(low), float(low + size))
-        for letter, count in counts.items():
-            bottom, top = start / total, (start + count) / total
-            chosen = i < len(word) and letter == word[i]
-            box = (2 * i, bottom), 1, top - bottom
-            axis.add_patch(
-                Rectangle(*box, fc=colors[letter], ec="white", alpha=1 if chosen else 0.3)
-            )
-            weight = "bold" if chosen else "normal"
-            middle = (bottom + top) / 2
-            axis.text(2 * i + 0.5, middle, letter, ha="center", va="center", weight=weight)
-            if chosen:
-                corners = [(2 * i + 1, bottom), (2 * i + 2, 0), (2 * i + 2, 1), (2 * i + 1, top)]
-                axis.add_patch(Polygon(corners, fc=colors[letter], alpha=0.2))
-                inside = Fraction(start, total), Fraction(count, total)
-            start += count
-        if i < len(word):
-            low, size = low + size * inside[0], size * inside[1]
+        letter = word[i : i + 1]  # none behind the last one
+        _bar(axis, 2 * i, counts, letter)
+        for y, va, value in ((-0.03, "top", low), (1.03, "bottom", low + size)):
+            axis.text(2 * i + 0.5, y, f"{float(value):.5f}", ha="center", va=va, fontsize=9)
+        if letter:
+            low += size * Fraction(starts[letter], total)
+            size *= Fraction(counts[letter], total)
     axis.set(xlim=(-0.6, 2 * len(word) + 1.6), ylim=(-0.14, 1.14))
     axis.axis("off")
     figure.set_label(
@@ -63,9 +49,20 @@ def nested_intervals(counts: dict[str, int], word: str, width: float = 9) -> Fig
     return figure
 
 
-def _bounds(axis: Axes, column: int, low: float, high: float) -> None:
-    for y, va, value in ((-0.03, "top", low), (1.03, "bottom", high)):
-        axis.text(2 * column + 0.5, y, f"{value:.5f}", ha="center", va=va, fontsize=9)
+def _bar(axis: Axes, left: float, counts: dict[str, int], chosen: str) -> None:
+    """A bar from 0 to 1 that the letters share; a wedge leads from the chosen one to the next."""
+    total, bottom = sum(counts.values()), 0.0
+    for (letter, count), color in zip(counts.items(), itertools.cycle(LETTER_COLORS), strict=False):
+        top = bottom + count / total
+        alpha, weight = (1, "bold") if letter == chosen else (0.3, "normal")
+        box = Rectangle((left, bottom), 1, top - bottom, fc=color, ec="white", alpha=alpha)
+        axis.add_patch(box)
+        middle = (bottom + top) / 2
+        axis.text(left + 0.5, middle, letter, ha="center", va="center", weight=weight)
+        if letter == chosen:
+            corners = [(left + 1, bottom), (left + 2, 0), (left + 2, 1), (left + 1, top)]
+            axis.add_patch(Polygon(corners, fc=color, alpha=0.2))
+        bottom = top
 
 
 def painted_numbers(counts: dict[str, int], path: Sequence[int], rows: int) -> Figure:
@@ -76,7 +73,8 @@ def painted_numbers(counts: dict[str, int], path: Sequence[int], rows: int) -> F
         path: the numbers that are gone to, the first one first.
         rows: that are drawn; numbers beyond are left out.
     """
-    total, colors = sum(counts.values()), _colors(counts)
+    total = sum(counts.values())
+    colors = dict(zip(counts, itertools.cycle(LETTER_COLORS), strict=False))
     letters = [letter for letter, count in counts.items() for _ in range(count)]
     figure, axis = plt.subplots(figsize=(8, 0.3 * rows + 0.3))
     for x in range(rows * total):
