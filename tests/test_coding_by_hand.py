@@ -15,7 +15,9 @@ from dictco_lib.book.inspect.fixed import fixed_rate
 from dictco_lib.book.plots import coding as coding_plots
 from dictco_lib.book.plots.alt import describe
 from dictco_lib.coding import encode
+from dictco_lib.errors import ConfigError, QualityError
 from dictco_lib.images import read_picture
+from dictco_lib.models import Codec
 from dictco_lib.plain import decode_plain, encode_plain
 
 COUNTS = {"A": 4, "N": 3, "B": 1}
@@ -142,3 +144,12 @@ def test_a_model_held_at_a_quality_writes_plain_files(classroom, photo):
     picture = np.asarray(decode_plain(fixed, plain))
     assert picture.shape == photo.shape
     assert 0.8 < len(plain) / len(file) < 1.6  # it pads to 128 pixels, with black
+
+
+def test_what_cannot_be_held_at_a_quality_is_refused(classroom):
+    with pytest.raises(ConfigError, match="of the family 'wacnn'"):
+        fixed_rate(Codec.from_preset("nano_wacnn"), 50)
+    with pytest.raises(QualityError, match="has one fixed rate"):
+        fixed_rate(fixed_rate(classroom, 50), 50)
+    with pytest.raises(QualityError, match="outside 0-100"):
+        fixed_rate(classroom, 101)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from dictco_lib.entropy.gaussian import LOG_SCALES
+from dictco_lib.errors import ConfigError
 from dictco_lib.models import DictionaryCodec
 
 
@@ -19,9 +20,18 @@ def fixed_rate(model: DictionaryCodec, quality: float) -> DictionaryCodec:
     CompressAI's tables are filled, so that plain files can be written.
 
     Args:
-        model: a variable-rate member with one layer at each end of its nets, as classroom has.
+        model: a variable-rate model of the dictionary family, whose nets end in single layers.
         quality: 0 to 100.
+
+    Raises:
+        ConfigError: for another member, whose nets may end otherwise.
+        QualityError: for a model with one rate, or a quality out of range.
     """
+    if model.config.family != "dictionary":
+        raise ConfigError(
+            f"model {model.config.name!r} is of the family {model.config.family!r}; gains are "
+            "taken into the weights of the dictionary family only: give classroom or nano"
+        )
     ring = model.latent_codec
     weight = next(model.parameters())
     level = model.level(quality, weight.new_empty(1))
