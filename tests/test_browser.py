@@ -221,9 +221,8 @@ def test_the_book_reads_without_a_network(book, browser):
     assert widths and all(widths)
 
 
-@pytest.mark.parametrize("name", ["coding_by_hand", "entropy_model_by_hand"])
-def test_pictures_are_leafed_through_without_a_kernel(browser, book, name):
-    browser.get((book / f"{name}.html").as_uri())
+def leaf_through(browser) -> None:
+    """Move the first slider over pictures to and fro; one picture is to be seen at a time."""
     slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
     figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
     at = int(slider.get_attribute("value"))
@@ -232,3 +231,22 @@ def test_pictures_are_leafed_through_without_a_kernel(browser, book, name):
         slider.send_keys(key)
         shown = [figure.is_displayed() for figure in figures]
         assert shown == [i == at for i in range(len(figures))]
+
+
+@pytest.mark.parametrize("name", ["coding_by_hand", "entropy_model_by_hand"])
+def test_pictures_are_leafed_through_without_a_kernel(browser, book, name):
+    browser.get((book / f"{name}.html").as_uri())
+    leaf_through(browser)
+
+
+@pytest.mark.slow
+def test_pictures_are_leafed_through_in_the_lab(lab, browser):
+    browser.get(lab.format("coding_by_hand"))
+    run_all(browser)
+    slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
+    right = slider.size["width"] // 2 - 5
+    webdriver.ActionChains(browser).move_to_element_with_offset(slider, right, 0).click().perform()
+    figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
+    shown = [figure.is_displayed() for figure in figures]
+    assert shown == [False] * (len(figures) - 1) + [True]
