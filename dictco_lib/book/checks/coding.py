@@ -68,7 +68,7 @@ def ex_coding_2(answer: Callable[[int], tuple[str, int]], counts: dict[str, int]
 
 @checker
 def ex_coding_3(answer: int, limit: float) -> str | None:
-    """The largest n for which the range coder wastes less than a limit per symbol."""
+    """What is the largest n for which the range coder wastes less than a limit per symbol?"""
 
     def waste(n: int) -> float:
         return 2.0 ** (n - 32) / (64 * math.log(2) ** 2)
