@@ -49,6 +49,7 @@ EXERCISES = {
             "a sum": (lambda *_: 1.0, "multiply"),
             "where it begins": (lambda *_: 0.5 + 3 / 8 * 7 / 16, "begins"),
             "one letter": (lambda *_: 1 / 8, "is not it"),
+            "text": (lambda *_: "3/128", "could not use your answer"),
         },
     ),
     "ex_coding_2": Exercise(
@@ -58,6 +59,7 @@ EXERCISES = {
             "no minus": (lambda *_: take(minus=False), "subtract where the counts"),
             "no place": (lambda *_: take(place=False), "of its row"),
             "one letter": (lambda *_: lambda x: ("X", x // 8), "not back to"),
+            "no letter": (lambda *_: lambda x: x // 8, "could not use your answer"),
             "other colours": (lambda *_: lambda x: ("XYZ"[x % 3], x // 8), "is painted"),
         },
     ),
@@ -66,6 +68,7 @@ EXERCISES = {
         right=[lambda *_: 20],
         wrong={
             "one too many": (lambda *_: 21, "are wasted"),
+            "whole bytes": (lambda *_: 24, "are wasted"),
             "one too few": (lambda *_: 19, "so will 20"),
             "a fraction": (lambda *_: 20.35, "not a whole number"),
         },
@@ -76,6 +79,7 @@ EXERCISES = {
         wrong={
             "all bytes": (lambda: lambda low, width: low.to_bytes(8, "big"), "would do"),
             "cut off": (lambda: lambda low, width: low.to_bytes(8, "big")[:4], "goes on with 0s"),
+            "nothing": (lambda: lambda low, width: b"", "outside"),
             "zeros must follow": (lambda: some_number_inside, "if 0xff follows"),
         },
     ),

@@ -64,6 +64,7 @@ EXERCISES = {
             "z paid": (lambda *_: 250.0, "with its z paid"),
             "sign": (lambda *_: -300.0, "sign is wrong"),
             "z itself": (lambda *_: 50.0, "does cost"),
+            "one of the two": (lambda *_: 1000.0, "is not it"),
         },
     ),
     "ex_entropy_2": Exercise(
@@ -74,6 +75,10 @@ EXERCISES = {
             "probability": (lambda: share, "a probability"),
             "density": (lambda: height_of_the_curve, "height of the curve"),
             "half": (lambda: off_by_half, "off by half"),
+            "sign": (lambda: lambda *known: -price(*known), "sign is wrong"),
+            "no mean": (lambda: lambda y, m, w: price(y, 0 * m, w), "for y = -3"),
+            "a sum": (lambda: lambda *known: price(*known).sum(), "a number for each"),
+            "one argument": (lambda: lambda y: y, "could not use your answer"),
         },
     ),
     "ex_entropy_3": Exercise(
@@ -84,6 +89,8 @@ EXERCISES = {
             "one more": (lambda: ONE_MORE, "row 3, column 2 is not decoded yet"),
             "one less": (lambda: ONE_LESS, "row 4, column 1 is known, too"),
             "itself": (lambda: ITSELF, "the place itself"),
+            "weights": (lambda: BY_ROW.T / 12, "0 and 1 only"),
+            "too small": (lambda: np.ones((3, 3)), "expected 5 rows"),
         },
     ),
     "ex_entropy_4": Exercise(
@@ -93,6 +100,8 @@ EXERCISES = {
             "two passes": (lambda: checkerboard, "(one 1 below, 1 to the right)"),
             "rows": (lambda: by_rows, "(one 0 below, 1 to the right)"),
             "from 1": (lambda: lambda h, w: in_squares(h, w) + 1, "numbered 0 to 3"),
+            "exchanged": (lambda: lambda h, w: in_squares(w, h), "expected the shape"),
+            "a map": (lambda: in_squares(4, 4), "could not use your answer"),
         },
     ),
 }
