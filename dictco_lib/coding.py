@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -151,7 +152,7 @@ def encode(
         with timed(seconds, "entropy coding"):
             level = level_at(model, quality, plane, box)
             streams += model.latent_codec.compress(y, level, _precision(fast))
-    return _file(model, tiled, streams, quality, fast, seconds)
+    return _file(model, tiled, streams, quality, plane, fast, seconds)
 
 
 @torch.no_grad()
@@ -199,7 +200,7 @@ def code_latent(
         streams += more
         if keep:
             y_hat[inside(box)] = part
-    return _file(model, latent, streams, quality, fast, seconds), y_hat
+    return _file(model, latent, streams, quality, plane, fast, seconds), y_hat
 
 
 def _tiled(
@@ -228,6 +229,7 @@ def _file(
     tiled: Tiled,
     streams: list[LatentStreams],
     quality: float | None,
+    plane: np.ndarray | None,
     fast: bool,
     seconds: dict[str, float],
 ) -> Encoded:
@@ -239,7 +241,7 @@ def _file(
         quality=quality,
         flags=flags_of(tiled.picture, fast),
         tile=tiled.tile,
-        chunks=latent_chunks(streams, quality_map(tiled.regions, quality)) + tiled.extra,
+        chunks=latent_chunks(streams, plane) + tiled.extra,
     )
     data = pack(container)
     bits: dict[str, int] = {"header": 0}

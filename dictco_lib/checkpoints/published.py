@@ -199,10 +199,6 @@ def _layout(state: Mapping[str, Tensor]) -> Layout:
     )
 
 
-def _own_tables(key: str) -> bool:
-    return key.startswith(("latent_codec.y_tables.", "latent_codec.z_tables."))
-
-
 def to_published(model: Codec, *, report: list[str] | None = None) -> dict[str, Tensor]:
     """State dict of a fixed-rate model in its authors' layout, ready for ``torch.save``.
 

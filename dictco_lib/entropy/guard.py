@@ -42,6 +42,13 @@ def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) 
     return [GuardEntry(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
 
+def distances_to_edges(log_scales: np.ndarray) -> np.ndarray:
+    """How far each log-scale lies from the nearest edge between two bins, of any shape."""
+    edges = LOG_EDGES.numpy()
+    right = np.searchsorted(edges, log_scales).clip(1, len(edges) - 1)
+    return np.minimum(abs(log_scales - edges[right - 1]), abs(log_scales - edges[right]))
+
+
 def apply_guard(bins: np.ndarray, entries: Guard, k: int, of: int | None = None) -> None:
     """Overwrite the listed bins of slice k in a flat array, in place.
 

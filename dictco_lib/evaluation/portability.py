@@ -27,8 +27,8 @@ from dictco_lib.bitstream import latent_shape, unpack
 from dictco_lib.checkpoints import load
 from dictco_lib.chunks import latent_streams
 from dictco_lib.coding import encode
-from dictco_lib.entropy.gaussian import LOG_EDGES, log_scale
-from dictco_lib.entropy.guard import EPS
+from dictco_lib.entropy.gaussian import log_scale
+from dictco_lib.entropy.guard import EPS, distances_to_edges
 from dictco_lib.entropy.streams import DecodingCoder
 from dictco_lib.errors import BitstreamError, DictcoError
 from dictco_lib.images import demo_photos, read_picture
@@ -162,9 +162,7 @@ def _read_in(way: Way, model: str, folder: Path) -> Found:
 
 def _margin(scales: np.ndarray) -> float:
     """Distance of the log-scales from the nearest edge that lies further away than the guard."""
-    edges = LOG_EDGES.numpy()
-    right = np.searchsorted(edges, scales).clip(1, len(edges) - 1)
-    distance = np.minimum(abs(scales - edges[right - 1]), abs(scales - edges[right]))
+    distance = distances_to_edges(scales)
     return float(distance[distance >= EPS].min())
 
 

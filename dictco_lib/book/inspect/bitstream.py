@@ -16,8 +16,13 @@ from torch import Tensor
 from dictco_lib.bitstream import Chunk, ChunkType, Container, pack
 from dictco_lib.chunks import map_of
 from dictco_lib.coding import decode_latent, from_latent
-from dictco_lib.entropy.gaussian import LOG_EDGES, log_scale, scale_bins
-from dictco_lib.entropy.guard import apply_guard, find_near_edges, pack_guard
+from dictco_lib.entropy.gaussian import log_scale, scale_bins
+from dictco_lib.entropy.guard import (
+    apply_guard,
+    distances_to_edges,
+    find_near_edges,
+    pack_guard,
+)
 from dictco_lib.entropy.streams import (
     DecodingCoder,
     LatentStreams,
@@ -278,11 +283,8 @@ def log_scales_in(
 
 def edge_distances(reading: Reading) -> np.ndarray:
     """How far every log-scale of y lies from the nearest edge between two bins, flat."""
-    edges = LOG_EDGES.numpy()
     slices = range(len(reading.slices[0]))
-    values = np.concatenate([reading.of_slice(k, "log_scales") for k in slices])
-    right = np.searchsorted(edges, values).clip(1, len(edges) - 1)
-    return np.minimum(abs(values - edges[right - 1]), abs(values - edges[right]))
+    return distances_to_edges(np.concatenate([reading.of_slice(k, "log_scales") for k in slices]))
 
 
 def changed_bins(reading: Reading, drift: float, seed: int = 0) -> list[int]:
