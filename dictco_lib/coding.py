@@ -204,11 +204,11 @@ def code_latent(
 
 
 def _tiled(
-    model: DictionaryCodec, image: object, metadata: bool, tile: int, regions: Sequence
+    model: DictionaryCodec, source: object, metadata: bool, tile: int, regions: Sequence
 ) -> Tiled:
     model.check_eval()
     tile = whole_number(tile, "tile")
-    picture = read_aloud(image, metadata)
+    picture = read_aloud(source, metadata)
     if problem := size_problem(*picture.size):
         raise ImageError(f"the picture has {problem}")
     shape = latent_shape(picture.size)

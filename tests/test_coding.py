@@ -83,13 +83,13 @@ def test_a_batch_of_three_qualities_is_exact(nano, crops):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (63, 65), (64, 64), (203, 301)])
 def test_pictures_of_any_size_come_back(nano, photo, size):
-    picture = np.ascontiguousarray(photo[: size[0], : size[1]])
-    encoded = encode(nano, picture, 70)
+    part = np.ascontiguousarray(photo[: size[0], : size[1]])
+    encoded = encode(nano, part, 70)
     assert encoded.bpp == pytest.approx(8 * len(encoded.data) / (size[0] * size[1]))
     assert sum(encoded.bits.values()) == 8 * len(encoded.data)
-    image = dictco_lib.decode(nano, encoded.data)
-    assert image.size == (size[1], size[0])
-    assert psnr(np.array(image), picture) > 20
+    back = dictco_lib.decode(nano, encoded.data)
+    assert back.size == (size[1], size[0])
+    assert psnr(np.array(back), part) > 20
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])

@@ -449,13 +449,13 @@ def test_a_profile_fits_the_pixels_or_is_named(
 ):
     picture = read_picture(png(2, 1, kind, depth, rows, profile_chunk(profile)))
     assert (note in picture.notes[0]) if note else not picture.notes
-    image = dictco_lib.decode(nano, dictco_lib.encode(nano, picture).data)
-    assert image.mode == mode
+    decoded = dictco_lib.decode(nano, dictco_lib.encode(nano, picture).data)
+    assert decoded.mode == mode
     is_kept = not note or "comes back" in note
-    assert image.info.get("icc_profile") == (profile if is_kept else None)
-    write_image(image, tmp_path / "out.png")
+    assert decoded.info.get("icc_profile") == (profile if is_kept else None)
+    write_image(decoded, tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as back:
-        assert back.mode == mode and back.info.get("icc_profile") == image.info.get("icc_profile")
+        assert back.mode == mode and back.info.get("icc_profile") == decoded.info.get("icc_profile")
 
 
 def test_a_profile_that_cannot_be_inflated_is_named():
@@ -535,11 +535,11 @@ def picture_xmp(encoded, model) -> bytes:
 def test_metadata_without_a_place_are_named_if_they_were_asked_for(nano, rgb):
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Title", "sun")
-    image = Image.fromarray(rgb)
+    pil = Image.fromarray(rgb)
     for data, name in (
-        (saved(image, "JPEG", comment=b"hello"), "a comment"),
-        (saved(image, "PNG", pnginfo=texts), "1 texts"),
-        (saved(image, "TIFF", tiffinfo={33723: b"caption"}), "IPTC"),
+        (saved(pil, "JPEG", comment=b"hello"), "a comment"),
+        (saved(pil, "PNG", pnginfo=texts), "1 texts"),
+        (saved(pil, "TIFF", tiffinfo={33723: b"caption"}), "IPTC"),
     ):
         picture = read_picture(data)
         assert not picture.losses(metadata=False) and name in picture.losses(metadata=True)[0]

@@ -66,11 +66,11 @@ def picture(path: Path | str, seed: int = 0, size: tuple[int, int] = (40, 30)) -
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
-    image = Image.fromarray(pixels)
+    pil = Image.fromarray(pixels)
     if path.suffix.lower() in Image.registered_extensions():
-        image.save(path)
+        pil.save(path)
     else:
-        image.save(path, "PNG")
+        pil.save(path, "PNG")
     return path
 
 

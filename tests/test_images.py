@@ -50,10 +50,10 @@ def test_modes_come_back(rgb, mode):
 
 
 def test_a_palette_is_resolved_with_its_transparency(rgb):
-    image = Image.fromarray(rgb).quantize(8)
-    assert to_pil(read_picture(image)).mode == "RGB"
-    image.info["transparency"] = 3
-    picture = read_picture(image)
+    pil = Image.fromarray(rgb).quantize(8)
+    assert to_pil(read_picture(pil)).mode == "RGB"
+    pil.info["transparency"] = 3
+    picture = read_picture(pil)
     assert picture.alpha is not None and set(np.unique(picture.alpha)) <= {0, 255}
 
 
@@ -100,10 +100,10 @@ def test_damaged_exif_is_no_exif(rgb, tmp_path, exif):
 
 
 def test_exif_that_cannot_be_written_again_still_turns_the_picture(rgb):
-    image = Image.fromarray(rgb)
-    image.getexif()[0x0112] = 6
-    image.getexif()[0x011A] = "not a number"
-    picture = read_picture(image)
+    pil = Image.fromarray(rgb)
+    pil.getexif()[0x0112] = 6
+    pil.getexif()[0x011A] = "not a number"
+    picture = read_picture(pil)
     assert picture.size == (5, 7) and picture.exif is None and picture.is_exif_damaged
 
 

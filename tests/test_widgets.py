@@ -46,9 +46,9 @@ def test_the_divider_shows_one_picture_on_either_side():
     slider, label, picture = widgets.divider(left, right, ("before", "after")).children
     for percent in (50, 0, 25, 100):
         slider.value = percent
-        at, image = 2 * percent, shown(picture)
-        assert np.all(image[:, : max(at - 1, 0)] == 10)
-        assert np.all(image[:, at + 1 :] == 20)
-        assert np.all(image[:, max(at - 1, 0) : at + 1] == 255)
+        at, pixels = 2 * percent, shown(picture)
+        assert np.all(pixels[:, : max(at - 1, 0)] == 10)
+        assert np.all(pixels[:, at + 1 :] == 20)
+        assert np.all(pixels[:, max(at - 1, 0) : at + 1] == 255)
         assert label.value.startswith(f"{percent} %: before")
     assert np.all(left == 10) and np.all(right == 20)

@@ -92,17 +92,17 @@ def rounded(x: Tensor, is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
 
 def to_pil(picture: Picture) -> Image.Image:
     """The picture as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
-    image = Image.fromarray(_samples(picture, picture.is_sixteen_bit))
+    pil = Image.fromarray(_samples(picture, picture.is_sixteen_bit))
     space = colour_space(picture.profile)
     # Files of the first versions may hold grey with a profile for RGB: no reader takes that.
-    if image.mode == "L" and (picture.is_rgb or space == "RGB"):
-        image = image.convert("RGB")
+    if pil.mode == "L" and (picture.is_rgb or space == "RGB"):
+        pil = pil.convert("RGB")
     if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
-    if picture.profile and space == ("RGB" if image.mode[0] == "R" else "GRAY"):
-        image.info["icc_profile"] = picture.profile
-    attach(image, picture.exif)
-    return image
+        pil.putalpha(Image.fromarray(picture.alpha))
+    if picture.profile and space == ("RGB" if pil.mode[0] == "R" else "GRAY"):
+        pil.info["icc_profile"] = picture.profile
+    attach(pil, picture.exif)
+    return pil
 
 
 def eight_bit(picture: Picture) -> np.ndarray:

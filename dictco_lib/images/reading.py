@@ -97,11 +97,11 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
         with (
             _open_file(Path(path)) as file,
             quiet_pillow(),
-            Image.open(file, "r", formats) as image,
+            Image.open(file, "r", formats) as pil,
         ):
-            size = image.size
+            size = pil.size
             # Pillow gives the size of a TIFF as it is upright.
-            turned = image.format != "TIFF" and orientation_of(image) in SIDEWAYS
+            turned = pil.format != "TIFF" and orientation_of(pil) in SIDEWAYS
     except Exception:  # damaged files make Pillow raise nearly anything
         return None
     return size[::-1] if turned else size
@@ -198,8 +198,8 @@ def _read_all(file: object) -> bytes:
 
 def _from_stream(file: BinaryIO, name: str) -> Picture:
     def read() -> Picture:
-        with quiet_pillow(), Image.open(file, formats=readable_formats(name)) as image:
-            return _from_pil(image, name)
+        with quiet_pillow(), Image.open(file, formats=readable_formats(name)) as pil:
+            return _from_pil(pil, name)
 
     return _guarded(read, name)
 
@@ -221,54 +221,54 @@ def _guarded(read, name: str) -> Picture:
         ) from None
 
 
-def _from_pil(image: Image.Image, name: str) -> Picture:
-    if 0 in image.size:
-        raise ImageError(f"{name} is {image.width}x{image.height}, expected at least one pixel")
-    if problem := size_problem(*image.size):
+def _from_pil(pil: Image.Image, name: str) -> Picture:
+    if 0 in pil.size:
+        raise ImageError(f"{name} is {pil.width}x{pil.height}, expected at least one pixel")
+    if problem := size_problem(*pil.size):
         raise ImageError(f"{name} has {problem}")
     with quiet_pillow():
-        facts = survey(image)
-        _refuse_losses(image, facts, name)
-        is_sideways = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in SIDEWAYS
-        image.load()
-        metadata = read_metadata(image, is_sideways)
-        upright = image
+        facts = survey(pil)
+        _refuse_losses(pil, facts, name)
+        is_sideways = pil.format == "TIFF" and pil.tag_v2.get(ORIENTATION) in SIDEWAYS
+        pil.load()
+        metadata = read_metadata(pil, is_sideways)
+        upright = pil
         if metadata.orientation in _TURNS:
-            upright = image.transpose(_TURNS[metadata.orientation])
+            upright = pil.transpose(_TURNS[metadata.orientation])
         if upright.mode.startswith("I"):
             picture = _from_sixteen_bit(upright, facts, name)
         else:
             picture = _from_eight_bit(upright, facts)
-        _give_meaning(picture, image, facts, name)
+        _give_meaning(picture, pil, facts, name)
     picture.exif, picture.is_exif_damaged = metadata.exif, metadata.is_damaged
     picture.notes = _notes(picture, facts, metadata)
     picture.unkept = tuple(dict.fromkeys(facts.unkept + metadata.unkept))
     return picture
 
 
-def _refuse_losses(image: Image.Image, facts: Facts, name: str) -> None:
+def _refuse_losses(pil: Image.Image, facts: Facts, name: str) -> None:
     """Raise ImageError for what would not come back."""
     # Further pictures of an MPO are previews and the like beside a phone's JPEG, and named.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
+    frames = getattr(pil, "n_frames", 1)
+    if frames > 1 and pil.format != "MPO":
         raise ImageError(
             f"{name} holds {frames} pictures, a .dco file holds one; save the one you want as PNG"
         )
     if facts.refusal:
         raise ImageError(f"{name} has {facts.refusal}")
-    if image.mode in _WAYS_OUT:
+    if pil.mode in _WAYS_OUT:
         raise ImageError(
-            f"{name} has colour mode {image.mode}, which would not come back unchanged; "
-            f"{_WAYS_OUT[image.mode]}"
+            f"{name} has colour mode {pil.mode}, which would not come back unchanged; "
+            f"{_WAYS_OUT[pil.mode]}"
         )
-    if image.mode == "F" or facts.kind in ("float", "complex"):
+    if pil.mode == "F" or facts.kind in ("float", "complex"):
         raise ImageError(f"{name} has floating-point values, expected 8 bits; {_FLOAT_WAY_OUT}")
     if facts.kind == "signed":
         raise ImageError(
             f"{name} has signed values, of which none is black or white; shift and scale them to "
             "unsigned 8 or 16 bits"
         )
-    is_deep_grey = image.mode.startswith("I")
+    is_deep_grey = pil.mode.startswith("I")
     if facts.depth > 16:
         raise ImageError(
             f"{name} has values of {facts.depth} bits, of which only 16 would come back; scale "
@@ -279,12 +279,12 @@ def _refuse_losses(image: Image.Image, facts: Facts, name: str) -> None:
             f"{name} has colours of {facts.depth} bits, of which only 8 would come back; convert "
             "it to 8 bits first, or keep one channel as 16-bit grey"
         )
-    if is_deep_grey and "transparency" in image.info:
+    if is_deep_grey and "transparency" in pil.info:
         raise ImageError(f"{name} has 16 bits and transparency; remove one of them first")
 
 
-def _from_sixteen_bit(image: Image.Image, facts: Facts, name: str) -> Picture:
-    values = np.asarray(image)
+def _from_sixteen_bit(pil: Image.Image, facts: Facts, name: str) -> Picture:
+    values = np.asarray(pil)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
             f"{name} has integer values {values.min():.0f} to {values.max():.0f}, expected 16 bits"
@@ -298,50 +298,50 @@ def _from_sixteen_bit(image: Image.Image, facts: Facts, name: str) -> Picture:
     return Picture(values, is_grey=True, is_sixteen_bit=True)
 
 
-def _from_eight_bit(image: Image.Image, facts: Facts) -> Picture:
+def _from_eight_bit(pil: Image.Image, facts: Facts) -> Picture:
     """8-bit pixels: palette resolved, alpha apart, and whether they are grey."""
-    is_palette = image.mode in ("P", "PA")
-    if isinstance(value := image.info.get("transparency"), int) and image.mode == "L":
-        image = image.copy() if facts.transparent_scale > 1 else image
-        image.info["transparency"] = value * facts.transparent_scale
-    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
-        image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
+    is_palette = pil.mode in ("P", "PA")
+    if isinstance(value := pil.info.get("transparency"), int) and pil.mode == "L":
+        pil = pil.copy() if facts.transparent_scale > 1 else pil
+        pil.info["transparency"] = value * facts.transparent_scale
+    if pil.has_transparency_data and pil.mode not in ("LA", "RGBA"):
+        pil = pil.convert("LA" if pil.mode in ("1", "L", "La") else "RGBA")
     alpha = None
-    if image.mode in ("LA", "RGBA"):
-        alpha = image_samples(image.getchannel("A"), "L")
+    if pil.mode in ("LA", "RGBA"):
+        alpha = image_samples(pil.getchannel("A"), "L")
         alpha = None if (alpha == 255).all() else alpha
-    if image.mode in ("1", "L", "LA"):
-        grey = image.getchannel(0) if image.mode == "LA" else image
+    if pil.mode in ("1", "L", "LA"):
+        grey = pil.getchannel(0) if pil.mode == "LA" else pil
         return Picture(image_samples(grey, "L"), is_grey=True, alpha=alpha)
-    pixels = image_samples(image, "RGB")
+    pixels = image_samples(pil, "RGB")
     if not is_grey(pixels):
         return Picture(pixels, alpha=alpha)
     return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=not is_palette, alpha=alpha)
 
 
-def _give_meaning(picture: Picture, image: Image.Image, facts: Facts, name: str) -> None:
+def _give_meaning(picture: Picture, pil: Image.Image, facts: Facts, name: str) -> None:
     """The picture's profile: its own, or one of what its file says otherwise."""
-    meaning = facts.meaning or from_png(image.info)
-    profile = image.info.get("icc_profile") or facts.profile
+    meaning = facts.meaning or from_png(pil.info)
+    profile = pil.info.get("icc_profile") or facts.profile
     if meaning and meaning.problem and (meaning.is_first or not profile):
         raise ImageError(f"{name} has {meaning.problem}")
     if not profile or (meaning and meaning.is_first):
-        meaning = meaning or _exif_meaning(image)
+        meaning = meaning or _exif_meaning(pil)
         profile = None
         if meaning and not meaning.is_srgb:
             profile = meaning.profile(picture.is_grey and not picture.is_rgb)
             if profile is None:
                 facts.notes.append("its gamma or primaries are no possible ones, and left out")
-    if "icc_profile" in image.info and not image.info["icc_profile"]:
+    if "icc_profile" in pil.info and not pil.info["icc_profile"]:
         facts.notes.append("its colour profile is damaged, and left out")
     picture.profile = profile
 
 
-def _exif_meaning(image: Image.Image) -> Meaning | None:
-    if "srgb" in image.info:
+def _exif_meaning(pil: Image.Image) -> Meaning | None:
+    if "srgb" in pil.info:
         return None
     try:
-        exif = image.getexif()
+        exif = pil.getexif()
         return from_exif(exif, exif.get_ifd(0x8769), exif.get_ifd(0xA005))
     except Exception:  # Pillow trusts EXIF data: damaged ones raise anything
         return None

@@ -250,11 +250,11 @@ def _ico(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     inner = io.BytesIO(file.read(struct.unpack_from("<I", head, 14)[0]))
     if inner.getvalue()[:8] != _PNG_MARK:
         return Facts()
-    with Image.open(inner, formats=["PNG"]) as picture:  # its meaning, Pillow leaves there
+    with Image.open(inner, formats=["PNG"]) as inner_image:  # its meaning, Pillow leaves there
         inner.seek(0)
-        facts = _png(picture, inner)
-        facts.meaning = facts.meaning or from_png(picture.info)
-        facts.profile = picture.info.get("icc_profile")
+        facts = _png(inner_image, inner)
+        facts.meaning = facts.meaning or from_png(inner_image.info)
+        facts.profile = inner_image.info.get("icc_profile")
     return facts
 
 

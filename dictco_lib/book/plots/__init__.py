@@ -183,12 +183,12 @@ def place_maps(
     extent = (0, photo.shape[1], photo.shape[0], 0)
     for axis, (title, values) in zip(axes[0], maps.items(), strict=True):
         axis.imshow(photo.mean(2), cmap="gray", extent=extent)
-        image = axis.imshow(
+        drawn = axis.imshow(
             values, cmap="cividis", vmin=low, vmax=high, alpha=opacity, extent=extent
         )
         axis.set_title(title)
         axis.axis("off")
-    figure.colorbar(image, ax=axes[0], label=label, shrink=0.85)
+    figure.colorbar(drawn, ax=axes[0], label=label, shrink=0.85)
     return figure
 
 

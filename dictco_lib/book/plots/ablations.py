@@ -80,13 +80,13 @@ def extra_bits(
     axes[0].imshow(picture, extent=extent)
     for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
         axis.imshow(picture.mean(2), cmap="gray", extent=extent)
-        image = axis.imshow(
+        drawn = axis.imshow(
             values, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.75, extent=extent
         )
         axis.set_title(title)
     for axis in axes:
         axis.axis("off")
-    figure.colorbar(image, ax=axes, label="extra bits per 16x16 pixels", shrink=0.85)
+    figure.colorbar(drawn, ax=axes, label="extra bits per 16x16 pixels", shrink=0.85)
     return figure
 
 

@@ -127,11 +127,11 @@ def influence_maps(
         axis.imshow(photo.mean(2), cmap="gray")
         shown = np.ma.masked_less_equal(values / values.max(), 0)
         norm = LogNorm(1e-5, 1, clip=True)
-        image = axis.imshow(shown, cmap="cividis", norm=norm, alpha=0.8)
+        drawn = axis.imshow(shown, cmap="cividis", norm=norm, alpha=0.8)
         axis.add_patch(Rectangle((left, top), side, side, fill=False, ec=VERMILION, lw=1.5))
         axis.set_title(title)
         axis.axis("off")
-    figure.colorbar(image, ax=axes[0], label="strength, largest = 1", shrink=0.85)
+    figure.colorbar(drawn, ax=axes[0], label="strength, largest = 1", shrink=0.85)
     return figure
 
 
@@ -166,11 +166,11 @@ def signal_maps(
     for axis, (title, values) in zip(axes.flat[1:], maps.items(), strict=False):
         if values.min() < 0:
             top = np.abs(values).max()
-            image = axis.imshow(values, cmap="PuOr_r", vmin=-top, vmax=top)
+            drawn = axis.imshow(values, cmap="PuOr_r", vmin=-top, vmax=top)
         else:
-            image = axis.imshow(values, cmap="cividis")
+            drawn = axis.imshow(values, cmap="cividis")
         axis.set_title(title)
-        figure.colorbar(image, ax=axis, shrink=0.8).set_label(label, fontsize=7)
+        figure.colorbar(drawn, ax=axis, shrink=0.8).set_label(label, fontsize=7)
     return figure
 
 
@@ -233,13 +233,13 @@ def attention_maps(
         extent = (0, width, height, 0)
         axis.imshow(photo.mean(2), cmap="gray", extent=extent)
         shown = np.ma.masked_less_equal(values, 0)
-        image = axis.imshow(shown, cmap="cividis", vmin=0, vmax=top, alpha=0.7, extent=extent)
+        drawn = axis.imshow(shown, cmap="cividis", vmin=0, vmax=top, alpha=0.7, extent=extent)
         y, x = (i * side for i in place)
         axis.add_patch(Rectangle((x, y), side, side, fill=False, ec=VERMILION, lw=2))
         half = 9 * side  # whatever the window, it reaches 8 places at most
         axis.set(xlim=(x - half, x + half), ylim=(y + half, y - half), title=title)
         axis.axis("off")
-    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.85)
+    figure.colorbar(drawn, ax=axes, label="attention weight", shrink=0.85)
     return figure
 
 

@@ -191,8 +191,8 @@ def dictionary_look(
     bars[expert].set(ec=BLACK, lw=2)
     axes[1].axhline(1 / len(gates), color=BLACK, ls=":", lw=1)
     axes[1].set(title="gates", xlabel="expert", ylim=(0, 1), xticks=range(len(gates)))
-    image = axes[2].imshow(weights, cmap="cividis", vmin=0, aspect="auto")
+    drawn = axes[2].imshow(weights, cmap="cividis", vmin=0, aspect="auto")
     axes[2].set(title=f"inside expert {expert}", xlabel="entry of its dictionary", ylabel="head")
     axes[2].set_yticks(range(len(weights)))
-    figure.colorbar(image, ax=axes[2], label="weight")
+    figure.colorbar(drawn, ax=axes[2], label="weight")
     return figure
