@@ -89,10 +89,10 @@ def whole_number(value: object, name: str) -> int:
 
 
 def window_of(crop: object, container: Container) -> Box:
-    """A crop (x, y, width, height) as top, left, bottom, right; None is the whole picture.
+    """A crop (x, y, width, height) as top, left, bottom, right; None is the whole image.
 
     Raises:
-        OptionError: if it is anything else, or not inside the picture.
+        OptionError: if it is anything else, or not inside the image.
     """
     if crop is None:
         return 0, 0, container.height, container.width
@@ -105,7 +105,7 @@ def window_of(crop: object, container: Container) -> Box:
     inside = 0 <= x < x + width <= container.width and 0 <= y < y + height <= container.height
     if not inside:
         raise OptionError(
-            f"the crop {x},{y},{width},{height} (x, y, width, height) is not inside the picture, "
+            f"the crop {x},{y},{width},{height} (x, y, width, height) is not inside the image, "
             f"which has {container.width}x{container.height} pixels"
         )
     return y, x, y + height, x + width

@@ -10,7 +10,7 @@ Layout of a .dco file, integers little-endian, ``v`` a LEB128 variable-length in
 tile in latent samples (16 pixels); 0 stands for a single tile. Chunks come in this order, those
 of tiles in tile order: the sums, the guards of all tiles or none, a map of qualities where they
 vary by place, all z, then slice 0 of all tiles, and so on; then what lies beside the latent, each
-at most once. Any prefix of the file past z decodes to a coarser picture. What no encoder writes is
+at most once. Any prefix of the file past z decodes to a coarser image. What no encoder writes is
 refused: it hides bytes, or costs time.
 """
 
@@ -66,7 +66,7 @@ class ChunkType(IntEnum):
 
 
 class Flag(IntEnum):
-    """Bits that say how the picture is given back."""
+    """Bits that say how the image is given back."""
 
     GREY = 1
     SIXTEEN_BIT = 2
@@ -247,7 +247,7 @@ def _check_header(width: int, height: int, quality: int, flags: int, count: int)
 
 
 def latent_shape(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the latent of a picture of this width and height."""
+    """Height and width of the latent of an image of this width and height."""
     width, height = size
     return tuple(-(-side // Z_STRIDE) * Z_STRIDE // Y_STRIDE for side in (height, width))
 
@@ -258,7 +258,7 @@ def is_one_tile(shape: tuple[int, int], tile: int) -> bool:
 
 
 def _tiles(width: int, height: int, tile: int) -> int:
-    """How many tiles a picture has; BadHeader for a side that no encoder chooses."""
+    """How many tiles an image has; BadHeader for a side that no encoder chooses."""
     down, across = latent_shape((width, height))
     if tile % 4 or (tile and is_one_tile((down, across), tile)):
         raise BadHeader(

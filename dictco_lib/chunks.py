@@ -10,18 +10,18 @@ from dictco_lib.bitstream import Chunk, ChunkType, Container, Flag, latent_shape
 from dictco_lib.entropy.guard import pack_guard, unpack_guard
 from dictco_lib.entropy.streams import LatentStreams
 from dictco_lib.errors import BadHeader, ImageError, Truncated
-from dictco_lib.images import Picture, inflate, pack_plane, unpack_plane
+from dictco_lib.images import ImageData, inflate, pack_plane, unpack_plane
 from dictco_lib.regions import check_map
 from dictco_lib.tiles import Box
 
 MAX_METADATA = 2**24
 
 
-def flags_of(picture: Picture, fast: bool) -> int:
+def flags_of(image: ImageData, fast: bool) -> int:
     """The header's flags."""
-    flags = Flag.GREY if picture.is_grey else 0
-    flags |= Flag.SIXTEEN_BIT if picture.is_sixteen_bit else 0
-    flags |= Flag.EQUAL if picture.is_rgb else 0
+    flags = Flag.GREY if image.is_grey else 0
+    flags |= Flag.SIXTEEN_BIT if image.is_sixteen_bit else 0
+    flags |= Flag.EQUAL if image.is_rgb else 0
     return flags | (Flag.FAST if fast else 0)
 
 
@@ -39,26 +39,26 @@ def latent_chunks(streams: list[LatentStreams], plane: np.ndarray | None = None)
     return chunks
 
 
-def extra_chunks(picture: Picture, metadata: bool) -> list[Chunk]:
+def extra_chunks(image: ImageData, metadata: bool) -> list[Chunk]:
     """Alpha and profile, and EXIF if ``metadata`` is kept.
 
     Raises:
         ImageError: if no decoder would accept them.
     """
     chunks = []
-    if metadata and picture.is_exif_damaged:
-        raise ImageError("the picture's EXIF data is damaged; encode without metadata")
-    kept = {ChunkType.PROFILE: picture.profile, ChunkType.EXIF: picture.exif if metadata else None}
+    if metadata and image.is_exif_damaged:
+        raise ImageError("the image's EXIF data is damaged; encode without metadata")
+    kept = {ChunkType.PROFILE: image.profile, ChunkType.EXIF: image.exif if metadata else None}
     for kind, data in kept.items():
         if data and len(data) > MAX_METADATA:
             raise ImageError(
-                f"the picture's {kind.name.lower()} has {len(data)} bytes, a .dco file keeps up "
+                f"the image's {kind.name.lower()} has {len(data)} bytes, a .dco file keeps up "
                 f"to {MAX_METADATA}; remove it"
             )
         if data:
             chunks.append(Chunk(kind, zlib.compress(data, 9)))
-    if picture.alpha is not None:
-        chunks.append(Chunk(ChunkType.ALPHA, pack_plane(picture.alpha)))
+    if image.alpha is not None:
+        chunks.append(Chunk(ChunkType.ALPHA, pack_plane(image.alpha)))
     return chunks
 
 
@@ -106,8 +106,8 @@ def map_of(container: Container) -> np.ndarray | None:
     return plane
 
 
-def picture_of(container: Container, samples: np.ndarray, window: Box) -> Picture:
-    """The decoded window of a picture, with what lies beside the colours."""
+def image_of(container: Container, samples: np.ndarray, window: Box) -> ImageData:
+    """The decoded window of an image, with what lies beside the colours."""
 
     def inflated(kind: ChunkType) -> bytes | None:
         found = container.of_type(kind)
@@ -115,11 +115,9 @@ def picture_of(container: Container, samples: np.ndarray, window: Box) -> Pictur
 
     alpha = container.of_type(ChunkType.ALPHA)
     if alpha and container.flags & Flag.SIXTEEN_BIT:
-        raise BadHeader(
-            "the file says 16 bits and holds alpha, which no picture does; get it again"
-        )
+        raise BadHeader("the file says 16 bits and holds alpha, which no image does; get it again")
     size = (container.width, container.height)
-    return Picture(
+    return ImageData(
         samples,
         is_grey=bool(container.flags & Flag.GREY),
         is_sixteen_bit=bool(container.flags & Flag.SIXTEEN_BIT),

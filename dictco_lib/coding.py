@@ -1,7 +1,7 @@
 """Image <-> file: cut in tiles, code, pack; and the way back.
 
-Pictures are worked on tile by tile, between their 8-bit samples and the bytes of the file: what
-grows with the picture is those two and, where several qualities are tried, its latent.
+Images are worked on tile by tile, between their 8-bit samples and the bytes of the file: what
+grows with the image is those two and, where several qualities are tried, its latent.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from dictco_lib.checkpoints import fingerprint
 from dictco_lib.chunks import (
     extra_chunks,
     flags_of,
+    image_of,
     latent_chunks,
     latent_streams,
     map_of,
-    picture_of,
 )
 from dictco_lib.entropy.slices import Coder
 from dictco_lib.entropy.streams import DecodingCoder, LatentStreams, Tables
 from dictco_lib.errors import ImageError
-from dictco_lib.images import Picture, read_aloud, to_pil
+from dictco_lib.images import ImageData, read_aloud, to_pil
 from dictco_lib.limits import size_problem
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.regions import Region, level_at, quality_map, read_regions
@@ -78,18 +78,18 @@ class Encoded:
 
     @property
     def bpp(self) -> float:
-        """Bits of the file per pixel of the picture."""
+        """Bits of the file per pixel of the image."""
         return 8 * len(self.data) / (self.width * self.height)
 
 
 @dataclass(frozen=True)
 class Tiled:
-    """A picture to encode, cut in tiles.
+    """An image to encode, cut in tiles.
 
     ``shape`` is that of its latent, in which ``boxes`` are; ``extra`` are the chunks beside it.
     """
 
-    picture: Picture
+    image: ImageData
     shape: tuple[int, int]
     tile: int
     boxes: list[Box]
@@ -99,7 +99,7 @@ class Tiled:
 
 @dataclass(frozen=True)
 class Latent(Tiled):
-    """A picture after the analysis transform: all of a file that no quality changes.
+    """An image after the analysis transform: all of a file that no quality changes.
 
     ``y`` holds one latent (1, M, h, w) per box, together about 3 bytes per pixel for the model
     that ships; ``seconds`` is what the transform took.
@@ -120,11 +120,11 @@ def encode(
     tile: int = TILE,
     regions: Sequence = (),
 ) -> Encoded:
-    """Compress a picture.
+    """Compress an image.
 
     Args:
         model: a loaded codec.
-        image: whatever :func:`dictco_lib.images.read_picture` takes: a path, bytes, an
+        image: whatever :func:`dictco_lib.images.read_image` takes: a path, bytes, an
             open file, a PIL image, an array or a tensor. Alpha is kept without loss, colour
             profiles are kept; what is left out is named by a LossWarning.
         quality: 0-100; 50 if left out. Fixed-rate models take none.
@@ -148,7 +148,7 @@ def encode(
     streams: list[LatentStreams] = []
     for box in tiled.boxes:
         with timed(seconds, "network"):
-            y = _analyse(model, tiled.picture, box)
+            y = _analyse(model, tiled.image, box)
         with timed(seconds, "entropy coding"):
             level = level_at(model, quality, plane, box)
             streams += model.latent_codec.compress(y, level, _precision(fast))
@@ -169,7 +169,7 @@ def to_latent(
     seconds, y = {"network": 0.0}, []
     for box in tiled.boxes:
         with timed(seconds, "network"):
-            y.append(_analyse(model, tiled.picture, box))
+            y.append(_analyse(model, tiled.image, box))
     return Latent(**vars(tiled), y=y, seconds=seconds["network"])
 
 
@@ -208,17 +208,17 @@ def _tiled(
 ) -> Tiled:
     model.check_eval()
     tile = whole_number(tile, "tile")
-    picture = read_aloud(source, metadata)
-    if problem := size_problem(*picture.size):
-        raise ImageError(f"the picture has {problem}")
-    shape = latent_shape(picture.size)
+    image = read_aloud(source, metadata)
+    if problem := size_problem(*image.size):
+        raise ImageError(f"the image has {problem}")
+    shape = latent_shape(image.size)
     tile = tile_side(shape, tile)
-    extra, places = extra_chunks(picture, metadata), read_regions(model, regions, picture)
-    return Tiled(picture, shape, tile, tile_boxes(shape, tile), extra, places)
+    extra, places = extra_chunks(image, metadata), read_regions(model, regions, image)
+    return Tiled(image, shape, tile, tile_boxes(shape, tile), extra, places)
 
 
-def _analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
-    y = analyse(model, picture, box)
+def _analyse(model: DictionaryCodec, image: ImageData, box: Box) -> Tensor:
+    y = analyse(model, image, box)
     if y.is_cuda:  # the call returned before the work was done
         torch.cuda.synchronize(y.device)
     return y
@@ -233,13 +233,13 @@ def _file(
     fast: bool,
     seconds: dict[str, float],
 ) -> Encoded:
-    width, height = tiled.picture.size
+    width, height = tiled.image.size
     container = Container(
         fingerprint=fingerprint(model),
         width=width,
         height=height,
         quality=quality,
-        flags=flags_of(tiled.picture, fast),
+        flags=flags_of(tiled.image, fast),
         tile=tiled.tile,
         chunks=latent_chunks(streams, plane) + tiled.extra,
     )
@@ -271,23 +271,23 @@ def decode(
             it touches, and those around them, are read and decoded.
 
     Returns:
-        The picture in its own mode: RGB, grey, 16-bit grey, with alpha and profile.
+        The image in its own mode: RGB, grey, 16-bit grey, with alpha and profile.
 
     Raises:
         BitstreamError: one of its kinds, if the file is not intact, or made by another model.
         OptionError: if another argument is wrong, such as a crop that is not inside.
     """
-    return to_pil(decode_picture(model, source, slices=slices, partial=partial, crop=crop)[0])
+    return to_pil(decode_image(model, source, slices=slices, partial=partial, crop=crop)[0])
 
 
-def decode_picture(
+def decode_image(
     model: DictionaryCodec,
     source: object,
     *,
     slices: int | None = None,
     partial: bool = False,
     crop: tuple[int, int, int, int] | None = None,
-) -> tuple[Picture, dict[str, float]]:
+) -> tuple[ImageData, dict[str, float]]:
     """Like :func:`decode`, but returns the samples and the seconds it took."""
     check_codec(model)
     seconds = {"entropy coding": 0.0, "network": 0.0}
@@ -299,9 +299,9 @@ def decode_picture(
         boxes = _boxes(container)
         wanted, shown = tiles_of(boxes, window)
         parts = _decoded(model, container, wanted, slices, partial, seconds)
-        picture = _synthesised(model, container, parts, [boxes[i] for i in shown], window)
+        image = _synthesised(model, container, parts, [boxes[i] for i in shown], window)
     seconds["network"] -= seconds["entropy coding"]
-    return picture, seconds
+    return image, seconds
 
 
 def read_header(source: object) -> Container:
@@ -353,7 +353,7 @@ def decode_latent(
     partial: bool = False,
     coder: Callable[[Tables, list[LatentStreams], tuple], Coder] = DecodingCoder,
 ) -> tuple[Tensor, list[Box]]:
-    """The first half of :func:`decode_picture`: everything that is entropy coded.
+    """The first half of :func:`decode_image`: everything that is entropy coded.
 
     Args:
         model: the codec that made the file.
@@ -376,8 +376,8 @@ def decode_latent(
 
 def from_latent(
     model: DictionaryCodec, container: Container, y_hat: Tensor, boxes: list[Box]
-) -> Picture:
-    """The second half of :func:`decode_picture`: synthesis, and what lies beside."""
+) -> ImageData:
+    """The second half of :func:`decode_image`: synthesis, and what lies beside."""
     window = window_of(None, container)
     return _synthesised(model, container, cut(y_hat, boxes), boxes, window)
 
@@ -389,11 +389,11 @@ def _synthesised(
     parts: Iterator[tuple[Box, Tensor]],
     boxes: list[Box],
     window: Box,
-) -> Picture:
+) -> ImageData:
     kind = bool(container.flags & Flag.GREY), bool(container.flags & Flag.SIXTEEN_BIT)
     size = (container.width, container.height)
     samples = synthesise(model, parts, boxes, size, kind, window)
-    return picture_of(container, samples, window)
+    return image_of(container, samples, window)
 
 
 def _precision(fast: bool) -> torch.dtype:

@@ -20,7 +20,7 @@ MS_SSIM_MIN_SIDE = 160
 #: fingerprints.
 _LATER_FIELDS = ("top_k", "ported")
 MAX_SLICES = 240
-#: Pixels of the picture per sample of y and of z, down and across: fixed by the family.
+#: Pixels of the image per sample of y and of z, down and across: fixed by the family.
 Y_STRIDE, Z_STRIDE = 16, 64
 #: No field of a configuration is larger: several times what the field publishes. Whatever
 #: multiplies must have a bound, because a configuration may come with a file.

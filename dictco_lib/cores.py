@@ -2,7 +2,7 @@
 
 Two threads of one product wait for each other at its end. Where other programs hold the cores, one
 of the two waits for its turn every time and the other waits for it: beside two busy programs on two
-cores a photo took five times as long with two threads as alone, and 1.6 times with one
+cores an image took five times as long with two threads as alone, and 1.6 times with one
 (``dictco bench load``).
 """
 

@@ -77,7 +77,7 @@ def _digest(path: Path) -> str:
 
 
 def check(public: PublicSet, folder: Path) -> dict[str, str]:
-    """File name -> ``right``, ``wrong`` or ``missing``, for each file and unpacked picture."""
+    """File name -> ``right``, ``wrong`` or ``missing``, for each file and unpacked image."""
     states = {}
     for file in public.files:
         path = folder / file.name
@@ -85,11 +85,11 @@ def check(public: PublicSet, folder: Path) -> dict[str, str]:
         if path.is_file():
             states[file.name] = "right" if _digest(path) == file.sha256 else "wrong"
         if states[file.name] == "right" and zipfile.is_zipfile(path):
-            for picture, member, _ in _members(path):
-                name = str(picture.relative_to(folder))
+            for image, member, _ in _members(path):
+                name = str(image.relative_to(folder))
                 states[name] = "missing"
-                if picture.is_file():
-                    states[name] = "right" if _crc32(picture) == member.CRC else "wrong"
+                if image.is_file():
+                    states[name] = "right" if _crc32(image) == member.CRC else "wrong"
     return states
 
 
@@ -153,11 +153,11 @@ def by_hand(public: PublicSet, folder: Path) -> str:
 
 
 def _members(archive: Path) -> Iterator[tuple[Path, zipfile.ZipInfo, zipfile.ZipFile]]:
-    """Target path, entry and archive of each picture of a zip file."""
+    """Target path, entry and archive of each image of a zip file."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             name = Path(member.filename).name
-            # Folders, and the ghosts that some systems add, are no pictures.
+            # Folders, and the ghosts that some systems add, are no images.
             if name.lower().endswith((".png", ".jpg")) and not name.startswith("."):
                 yield archive.with_suffix("") / name, member, opened
 
@@ -171,7 +171,7 @@ def _crc32(path: Path) -> int:
 
 
 def _unpack(archive: Path) -> None:
-    for picture, member, opened in _members(archive):
-        if not (picture.is_file() and _crc32(picture) == member.CRC):
-            with atomic_path(picture) as temporary:
+    for image, member, opened in _members(archive):
+        if not (image.is_file() and _crc32(image) == member.CRC):
+            with atomic_path(image) as temporary:
                 temporary.write_bytes(opened.read(member))

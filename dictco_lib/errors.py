@@ -60,7 +60,7 @@ def listed(names: Collection[object]) -> str:
 
 
 class LossWarning(UserWarning):
-    """Something of a picture is left out of its file; the warning's text names it."""
+    """Something of an image is left out of its file; the warning's text names it."""
 
 
 class PortWarning(UserWarning):
@@ -98,7 +98,7 @@ class OptionError(DictcoError):
 
 
 class ImageError(DictcoError):
-    """A picture cannot be read, or holds something that would be lost in silence."""
+    """An image cannot be read, or holds something that would be lost in silence."""
 
 
 class CheckpointError(DictcoError):

@@ -1,4 +1,4 @@
-"""How large a picture may be: one limit for what is read and what is decoded."""
+"""How large an image may be: one limit for what is read and what is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_PIXELS_VARIABLE = "DICTCO_MAX_PIXELS"
 
 
 def max_pixels() -> int:
-    """The most pixels of a picture: ``DICTCO_MAX_PIXELS``, or 2**28.
+    """The most pixels of an image: ``DICTCO_MAX_PIXELS``, or 2**28.
 
     Raises:
         OptionError: if the variable is no whole number from 1 to 2**32.
@@ -31,7 +31,7 @@ def max_pixels() -> int:
 
 
 def size_problem(width: int, height: int) -> str | None:
-    """Why a picture of this size is refused, with the way out; None if it is not."""
+    """Why an image of this size is refused, with the way out; None if it is not."""
     if max(width, height) > MAX_SIDE:
         return f"{width}x{height} pixels, a .dco file holds sides up to {MAX_SIDE}; cut it"
     if width * height > max_pixels():

@@ -15,7 +15,7 @@ from dictco_lib.bitstream import Reader
 from dictco_lib.config import Z_STRIDE
 from dictco_lib.entropy.rans import compress_plain, decompress_plain
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, LossWarning, QualityError
-from dictco_lib.images import Picture, read_aloud, to_uint8
+from dictco_lib.images import ImageData, read_aloud, to_uint8
 from dictco_lib.models import DictionaryCodec
 
 #: Both sides are zero-padded to multiples of this, evenly on the two ends.
@@ -84,43 +84,43 @@ def _check(model: DictionaryCodec) -> None:
         )
 
 
-def _refuse_losses(picture: Picture) -> None:
+def _refuse_losses(image: ImageData) -> None:
     there = {
-        "alpha": picture.alpha is not None,
-        "16 bits": picture.is_sixteen_bit,
-        "the colour profile": bool(picture.profile),
+        "alpha": image.alpha is not None,
+        "16 bits": image.is_sixteen_bit,
+        "the colour profile": bool(image.profile),
     }
     if lost := [name for name, is_there in there.items() if is_there]:
         raise ImageError(
             f"a .bin file cannot keep {' and '.join(lost)}; write a .dco file, or convert the "
-            "picture to plain 8-bit RGB first"
+            "image to plain 8-bit RGB first"
         )
 
 
-def plain_losses(picture: Picture) -> tuple[str, ...]:
-    """What a .bin file cannot say of a picture that it takes, one line each."""
-    if not picture.is_grey:
+def plain_losses(image: ImageData) -> tuple[str, ...]:
+    """What a .bin file cannot say of an image that it takes, one line each."""
+    if not image.is_grey:
         return ()
     return ("that it is grey; its three channels may come back slightly different",)
 
 
 @torch.no_grad()
 def encode_plain(model: DictionaryCodec, image: object) -> bytes:
-    """Compress a picture to the plain format.
+    """Compress an image to the plain format.
 
     Raises:
-        ImageError: for a picture that is too large, or with alpha, 16 bits or a colour profile,
+        ImageError: for an image that is too large, or with alpha, 16 bits or a colour profile,
             which the format cannot hold.
         QualityError: for a variable-rate model.
     """
     _check(model)
-    picture = read_aloud(image)
-    if picture is not image:
-        for loss in plain_losses(picture):
+    image = read_aloud(image)
+    if image is not image:
+        for loss in plain_losses(image):
             warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=3)
-    _refuse_losses(picture)
-    width, height = picture.size
-    x = F.pad(picture.pixels[None], _padding(height, width, ImageError))
+    _refuse_losses(image)
+    width, height = image.size
+    x = F.pad(image.pixels[None], _padding(height, width, ImageError))
     weight = next(model.g_a.parameters())
     y_string, z_string = compress_plain(model.latent_codec, model.g_a(x.to(weight)))
     return pack_plain(PlainFile(height, width, y_string, z_string))

@@ -72,19 +72,19 @@ def encode_to(
     tile: int = TILE,
     regions: Sequence = (),
 ) -> Controlled:
-    """Compress a picture to a size, a rate or a PSNR, whichever one is given.
+    """Compress an image to a size, a rate or a PSNR, whichever one is given.
 
-    The picture is analysed once; then every quality tried is one pass of the entropy model.
+    The image is analysed once; then every quality tried is one pass of the entropy model.
 
     Args:
         model: a variable-rate codec.
         image: as for :func:`dictco_lib.coding.encode`, like the last four arguments. Qualities of
             regions stay as they are; that of the rest is searched.
-        bpp: bits of the file per pixel of the picture, met within 1 %.
+        bpp: bits of the file per pixel of the image, met within 1 %.
         max_bytes: never more than this, and at most 2 % less, unless quality 100 takes less or
-            the picture is so small that its sizes come in larger steps.
-        min_psnr: PSNR in dB of the decoded 8-bit picture, RGB; never less. At most 0.05 dB more
-            unless quality 0 gives more, or the picture is too small for steps that fine.
+            the image is so small that its sizes come in larger steps.
+        min_psnr: PSNR in dB of the decoded 8-bit image, RGB; never less. At most 0.05 dB more
+            unless quality 0 gives more, or the image is too small for steps that fine.
         metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32.
         tile: side of a tile in latent samples.
@@ -92,7 +92,7 @@ def encode_to(
 
     Raises:
         TargetError: if the target is beyond what qualities 0 to 100 give, or falls between two
-            sizes that a small picture can have; if the model has one fixed rate; or if not
+            sizes that a small image can have; if the model has one fixed rate; or if not
             exactly one target is given.
     """
     check_codec(model)
@@ -171,7 +171,7 @@ class _Search:
         return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
 
     def _psnr(self, y_hat: torch.Tensor) -> float:
-        original, boxes = self.latent.picture, self.latent.boxes
+        original, boxes = self.latent.image, self.latent.boxes
         kind = original.is_grey, original.is_sixteen_bit
         samples = synthesise(self.model, cut(y_hat, boxes), boxes, original.size, kind)
         return psnr(eight_bit(original), eight_bit(replace(original, samples=samples)))

@@ -18,7 +18,7 @@ from dictco_lib.arguments import as_number, level_of, whole_number
 from dictco_lib.bitstream import latent_shape
 from dictco_lib.config import Y_STRIDE
 from dictco_lib.errors import BadHeader, OptionError, QualityError, quoted
-from dictco_lib.images import Picture, read_picture
+from dictco_lib.images import ImageData, read_image
 from dictco_lib.models.codec import DictionaryCodec
 from dictco_lib.tiles import Box
 
@@ -34,20 +34,20 @@ class Region:
     quality: int
 
 
-def read_regions(model: DictionaryCodec, regions: object, picture: Picture) -> list[Region]:
+def read_regions(model: DictionaryCodec, regions: object, image: ImageData) -> list[Region]:
     """Check what a user asks for, and spread it over the places of y.
 
     Args:
         model: the codec, which needs gains.
         regions: pairs of a place and a whole quality from 0 to 100. A place is ``(x, y, width,
-            height)`` in pixels, or a mask as large as the picture (whatever
-            :func:`~dictco_lib.images.read_picture` takes): white stands for the quality, black for
+            height)`` in pixels, or a mask as large as the image (whatever
+            :func:`~dictco_lib.images.read_image` takes): white stands for the quality, black for
             what holds elsewhere, grey for in between.
-        picture: what is to be coded.
+        image: what is to be coded.
 
     Raises:
         QualityError: if the model has one fixed rate, or a quality is not one.
-        OptionError: if a place is none, or not inside the picture.
+        OptionError: if a place is none, or not inside the image.
     """
     if not regions:
         return []
@@ -60,10 +60,10 @@ def read_regions(model: DictionaryCodec, regions: object, picture: Picture) -> l
         raise OptionError(f"regions is {quoted(regions)}, expected a list of (place, quality)")
     if len(regions) > _MAX_REGIONS:
         raise OptionError(f"got {len(regions)} regions, at most {_MAX_REGIONS}: give a mask")
-    return [_region(region, picture) for region in regions]
+    return [_region(region, image) for region in regions]
 
 
-def _region(region: object, picture: Picture) -> Region:
+def _region(region: object, image: ImageData) -> Region:
     try:
         place, quality = region
     except (TypeError, ValueError):
@@ -74,14 +74,14 @@ def _region(region: object, picture: Picture) -> Region:
             f"the quality of a region is {quoted(quality)}, expected a whole number from 0 to 100"
         )
     is_box = isinstance(place, Sequence) and not isinstance(place, (str, bytes))
-    weight = _of_box(place, picture.size) if is_box else _of_mask(place, picture.size)
+    weight = _of_box(place, image.size) if is_box else _of_mask(place, image.size)
     return Region(weight, int(number))
 
 
 def _of_box(place: Sequence, size: tuple[int, int]) -> np.ndarray:
     """1 at every place that the box touches."""
     box = [whole_number(side, "a side of the region") for side in place]
-    expected = "expected x, y, width and height of a part of the picture, which has"
+    expected = "expected x, y, width and height of a part of the image, which has"
     ok = len(box) == 4 and min(box) >= 0 and min(box[2:]) > 0
     ok = ok and box[0] + box[2] <= size[0] and box[1] + box[3] <= size[1]
     if not ok:
@@ -100,10 +100,10 @@ def _of_box(place: Sequence, size: tuple[int, int]) -> np.ndarray:
 
 def _of_mask(place: object, size: tuple[int, int]) -> np.ndarray:
     """How white the mask is in the 16x16 pixels of every place."""
-    mask = read_picture(place)
+    mask = read_image(place)
     if mask.size != size:
         raise OptionError(
-            f"the mask has {mask.size[0]}x{mask.size[1]} pixels, the picture {size[0]}x{size[1]}; "
+            f"the mask has {mask.size[0]}x{mask.size[1]} pixels, the image {size[0]}x{size[1]}; "
             "make them equal"
         )
     grey = mask.pixels.double().mean(0)[None, None]
@@ -144,7 +144,7 @@ def level_at(
     Args:
         model: the codec.
         quality: that of the header.
-        plane: the map of the whole picture, if there is one.
+        plane: the map of the whole image, if there is one.
         box: the tile.
     """
     if plane is None:

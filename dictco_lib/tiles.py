@@ -19,10 +19,10 @@ from dictco_lib.bitstream import is_one_tile, latent_shape
 from dictco_lib.config import Y_STRIDE
 from dictco_lib.cores import free_cores
 from dictco_lib.errors import BadHeader, ImageError
-from dictco_lib.images import Picture, blank, rounded
+from dictco_lib.images import ImageData, blank, rounded
 from dictco_lib.models.codec import DictionaryCodec
 
-#: Side of a tile in latent samples (16 pixels): larger pictures are coded tile by tile.
+#: Side of a tile in latent samples (16 pixels): larger images are coded tile by tile.
 TILE = 64
 MAX_TILE = 128  # bounds the memory that a file can ask for
 #: Latent samples of true surroundings that the transforms see around a tile, so that seams vanish.
@@ -62,7 +62,7 @@ def tile_boxes(shape: tuple[int, int], tile: int) -> list[Box]:
 
 
 def tiles_of(boxes: list[Box], window: Box) -> tuple[list[int], list[int]]:
-    """Which tiles a window of the picture, in pixels, needs.
+    """Which tiles a window of the image, in pixels, needs.
 
     Returns:
         Numbers of the tiles to decode, and of those among them to synthesise: the window lies
@@ -74,15 +74,15 @@ def tiles_of(boxes: list[Box], window: Box) -> tuple[list[int], list[int]]:
     return [i for i, box in enumerate(boxes) if _overlap(box, seen)], shown
 
 
-def analyse(model: DictionaryCodec, picture: Picture, box: Box) -> Tensor:
-    """The box of the picture's y, (1, M, h, w).
+def analyse(model: DictionaryCodec, image: ImageData, box: Box) -> Tensor:
+    """The box of the image's y, (1, M, h, w).
 
-    Beyond its edges, the picture goes on with its last row and column.
+    Beyond its edges, the image goes on with its last row and column.
     """
-    outer, inner = _with_halo(box, latent_shape(picture.size))
-    width, height = picture.size
+    outer, inner = _with_halo(box, latent_shape(image.size))
+    width, height = image.size
     top, left, bottom, right = _in_pixels(outer)
-    x = picture.window((top, left, min(bottom, height), min(right, width)))[None]
+    x = image.window((top, left, min(bottom, height), min(right, width)))[None]
     x = F.pad(x, (0, max(0, right - width), 0, max(0, bottom - height)), mode="replicate")
     with free_cores():
         y = model.g_a(_like_model(model, x))
@@ -116,7 +116,7 @@ def synthesise_tiles(
     Args:
         model: a codec.
         parts: tiles of y_hat, (1, M, h, w), row by row; rows of equal columns. Few are asked
-            for ahead, and few are kept: memory grows with the width of the picture alone.
+            for ahead, and few are kept: memory grows with the width of the image alone.
         boxes: the tiles to synthesise, in the same order; :func:`tiles_of` tells which parts
             these need.
         shape: height and width of the latent.
@@ -160,13 +160,13 @@ def synthesise(
     kind: tuple[bool, bool],
     window: Box | None = None,
 ) -> np.ndarray:
-    """The samples of a picture, rounded tile by tile.
+    """The samples of an image, rounded tile by tile.
 
     Args:
         model: a codec.
         parts: as for :func:`synthesise_tiles`, like ``boxes``.
         boxes: the tiles to synthesise; the window lies in them.
-        size: width and height of the picture.
+        size: width and height of the image.
         kind: whether it is grey, and of 16 bits.
         window: what is wanted of it, in pixels; all of it if left out.
 
@@ -186,7 +186,7 @@ def synthesise(
 
 
 def inside(box: Box) -> tuple[slice, ...]:
-    """Where a tile lies in the latent of the whole picture, (1, M, H, W)."""
+    """Where a tile lies in the latent of the whole image, (1, M, H, W)."""
     top, left, bottom, right = box
     return slice(None), slice(None), slice(top, bottom), slice(left, right)
 

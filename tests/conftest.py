@@ -14,7 +14,7 @@ from skimage import data
 
 import dictco_lib
 from dictco_lib.checkpoints import shipped_models
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.start import pca_start
 
@@ -37,7 +37,7 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
-    """A photograph with odd sides, (203, 301, 3) uint8."""
+    """An photograph with odd sides, (203, 301, 3) uint8."""
     return np.ascontiguousarray(data.astronaut()[40:243, 90:391])
 
 
@@ -45,12 +45,12 @@ def photo() -> np.ndarray:
 def crops() -> torch.Tensor:
     """Crops of packaged photographs, (24, 3, 128, 128) in [0, 1]."""
     rng = np.random.default_rng(0)
-    pictures = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    images = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
     parts = []
     for i in range(24):
-        pixels = pictures[i % 4]
+        pixels = images[i % 4]
         top, left = (int(rng.integers(side - 128)) for side in pixels.shape[:2])
-        parts.append(read_picture(np.ascontiguousarray(pixels[top : top + 128, left : left + 128])))
+        parts.append(read_image(np.ascontiguousarray(pixels[top : top + 128, left : left + 128])))
     return torch.stack([part.pixels for part in parts])
 
 

@@ -214,11 +214,11 @@ def _dco_case(model) -> Case:
         if chance.random() < 0.2:
             decode(model, data, partial=True)
             return
-        picture, box = decode(model, data), unpack(data)
-        assert picture.size == (box.width, box.height)
+        image, box = decode(model, data), unpack(data)
+        assert image.size == (box.width, box.height)
         assert pack(box) == data, "bytes that mean nothing"
         for same, pixels in known:
-            assert same != box or pixels == picture.tobytes(), "another picture"
+            assert same != box or pixels == image.tobytes(), "another image"
 
     return Case(files, read, mutate_dco)
 
@@ -300,8 +300,8 @@ def _text_cases() -> dict[str, Case]:
     }
 
 
-def _picture_case() -> Case:
-    from dictco_lib.images import read_picture
+def _image_case() -> Case:
+    from dictco_lib.images import read_image
 
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (20, 30, 4)).astype(np.uint8))
@@ -317,7 +317,7 @@ def _picture_case() -> Case:
         except (KeyError, OSError):  # this Pillow cannot write it
             continue
         samples.append(buffer.getvalue())
-    return _file_case(samples, read_picture, ".png", flip)
+    return _file_case(samples, read_image, ".png", flip)
 
 
 def cases() -> dict[str, Case]:
@@ -337,7 +337,7 @@ def cases() -> dict[str, Case]:
     fixed = DictionaryCodec(replace(DICTCO, **small)).eval()
     fixed.update()
     found = {"dco": _dco_case(model), "plain": _plain_case(fixed)}
-    return found | _weights_cases(model, fixed) | _text_cases() | {"picture": _picture_case()}
+    return found | _weights_cases(model, fixed) | _text_cases() | {"image": _image_case()}
 
 
 def try_input(case: Case, data: bytes) -> str:
@@ -375,7 +375,7 @@ def make_input(name: str, case: Case, seed: int, i: int) -> bytes:
 #: How often each kind comes up in a hundred inputs: cheap ones more often.
 WEIGHTS = {
     "dco": 20, "plain": 5, "safetensors": 10, "torch": 10, "report": 15, "log": 15, "recipe": 15,
-    "picture": 10,
+    "image": 10,
 }  # fmt: skip
 
 

@@ -20,12 +20,12 @@ def closed():
     plt.close("all")
 
 
-def test_pictures_are_told_by_their_captions():
-    assert describe(plots.pictures([GREY, GREY], ["original", "8 bytes"])) == (
-        "2 pictures: original; 8 bytes."
+def test_images_are_told_by_their_captions():
+    assert describe(plots.image_row([GREY, GREY], ["original", "8 bytes"])) == (
+        "2 images: original; 8 bytes."
     )
     maps = {"slice 0": np.ones((2, 2))}
-    assert describe(bit_maps(GREY, maps)) == "Picture: slice 0. Colours: bits per 16x16 pixels."
+    assert describe(bit_maps(GREY, maps)) == "Image: slice 0. Colours: bits per 16x16 pixels."
 
 
 def test_charts_are_told_by_axes_and_names():
@@ -34,7 +34,7 @@ def test_charts_are_told_by_axes_and_names():
         "Chart, x: rate (bits per pixel), y: PSNR, RGB (dB), showing WebP; JPEG 4:2:0."
     )
     assert describe(plots.bit_bars({"header": 80, "z": 240}, 100)) == (
-        "Chart, x: bits per pixel of the picture, "
+        "Chart, x: bits per pixel of the image, "
         "showing header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
     )
 
@@ -55,6 +55,6 @@ def test_a_notebook_gets_the_alt_text_with_the_figure(monkeypatch):
     shell = InteractiveShell()
     monkeypatch.setattr("dictco_lib.book.plots.alt.get_ipython", lambda: shell)
     plots.use_style()
-    figure = plots.pictures([GREY], ["original"])
+    figure = plots.image_row([GREY], ["original"])
     _, metadata = shell.display_formatter.format(figure)
-    assert metadata["image/png"]["alt"] == "Picture: original."
+    assert metadata["image/png"]["alt"] == "Image: original."

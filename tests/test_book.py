@@ -50,9 +50,9 @@ def test_links_inside_the_book_lead_somewhere(book, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_has_an_alt_text(book, name):
-    for picture in page(book, name).select("img"):
-        assert not picture["alt"].startswith("No description"), picture.parent
+def test_every_image_has_an_alt_text(book, name):
+    for image in page(book, name).select("img"):
+        assert not image["alt"].startswith("No description"), image.parent
 
 
 @pytest.mark.parametrize("name", NAMES)

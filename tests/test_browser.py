@@ -43,7 +43,7 @@ SHOTS = ROOT / "build" / "browser"
 
 #: Seconds for what takes a minute on two idle cores; the test's own limit ends what hangs.
 SLOW = 600
-#: Notebook, and the description of a slider in it that has a caption and a picture below.
+#: Notebook, and the description of a slider in it that has a caption and an image below.
 SLIDERS = [
     ("00_quickstart", "quality"),
     ("04_the_experts", "expert"),
@@ -140,11 +140,11 @@ def shot(browser, element, name: str) -> None:
 
 
 PIXELS = """
-    const [picture] = arguments;
-    if (!picture.naturalWidth) return null;  // not there yet
+    const [image] = arguments;
+    if (!image.naturalWidth) return null;  // not there yet
     const canvas = document.createElement('canvas');
-    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
-    canvas.getContext('2d').drawImage(picture, 0, 0);
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext('2d').drawImage(image, 0, 0);
     return canvas.toDataURL();
 """
 RUN_ALL = """
@@ -177,7 +177,7 @@ def run_all(browser, seconds: float = SLOW) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("notebook", "slider"), SLIDERS)
-def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
+def test_a_slider_changes_number_and_image(lab, browser, notebook, slider):
     browser.get(lab.format(notebook))
     run_all(browser)
     errors = "[data-mime-type='application/vnd.jupyter.error']"
@@ -187,10 +187,10 @@ def test_a_slider_changes_number_and_picture(lab, browser, notebook, slider):
     box = row.find_element(By.XPATH, "./ancestor::*[contains(@class, 'widget-vbox')][1]")
     handle = row.find_element(By.CSS_SELECTOR, "[role=slider]")
     caption = box.find_element(By.CSS_SELECTOR, ".widget-html-content")
-    picture = box.find_element(By.CSS_SELECTOR, "img")
+    image = box.find_element(By.CSS_SELECTOR, "img")
 
     def seen() -> tuple[str, str | None]:
-        return caption.text, browser.execute_script(PIXELS, picture)
+        return caption.text, browser.execute_script(PIXELS, image)
 
     def has_moved(_) -> bool:
         new = seen()
@@ -216,13 +216,13 @@ def test_the_book_reads_without_a_network(book, browser):
     browser.save_screenshot(str(SHOTS / "book_page.png"))
     loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith("data:") for name in browser.execute_script(loaded))
-    sizes = "return [...document.images].map(picture => picture.naturalWidth)"
+    sizes = "return [...document.images].map(image => image.naturalWidth)"
     widths = browser.execute_script(sizes)
     assert widths and all(widths)
 
 
 def leaf_through(browser) -> None:
-    """Move the first slider over pictures to and fro; one picture is to be seen at a time."""
+    """Move the first slider over images to and fro; one image is to be seen at a time."""
     slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
     figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
     at = int(slider.get_attribute("value"))
@@ -234,13 +234,13 @@ def leaf_through(browser) -> None:
 
 
 @pytest.mark.parametrize("name", ["coding_by_hand", "entropy_model_by_hand"])
-def test_pictures_are_leafed_through_without_a_kernel(browser, book, name):
+def test_images_are_leafed_through_without_a_kernel(browser, book, name):
     browser.get((book / f"{name}.html").as_uri())
     leaf_through(browser)
 
 
 @pytest.mark.slow
-def test_pictures_are_leafed_through_in_the_lab(lab, browser):
+def test_images_are_leafed_through_in_the_lab(lab, browser):
     browser.get(lab.format("coding_by_hand"))
     run_all(browser)
     slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")

@@ -41,7 +41,7 @@ def test_all_codecs_without_a_plugin_run_here():
 
 
 @pytest.mark.parametrize("key", RUNNING)
-def test_more_bits_give_a_better_picture(key, crop, tmp_path):
+def test_more_bits_give_a_better_image(key, crop, tmp_path):
     Image.fromarray(crop).save(tmp_path / "a.png")
     rows = measure_anchor(CODECS[key], tmp_path / "a.png")
     ends = rows[0], rows[-1]
@@ -100,7 +100,7 @@ def test_a_report_has_the_layout_of_evaluate_and_names_settings_and_versions(fol
     ]  # fmt: skip
     at_5 = [row["bpp"] for row in mixed["per_image"] if row["quality"] == 5]
     assert mixed["results"]["bpp"][1] == pytest.approx(np.mean(at_5), abs=1e-6)
-    # Two of the pictures have none, and take only themselves out of the mean.
+    # Two of the images have none, and take only themselves out of the mean.
     assert mixed["left_out"] == {"ms-ssim-rgb": ["one.png", "two.png"]}
     assert mixed["results"]["ms-ssim-rgb"] == results["ms-ssim-rgb"]
 
@@ -143,7 +143,7 @@ def test_a_missing_plugin_is_named(capsys, monkeypatch, folder, key, module, pac
     assert "none of these codecs runs here" in capsys.readouterr().err
 
 
-def test_a_picture_that_a_format_cannot_hold_is_named(tmp_path):
+def test_a_image_that_a_format_cannot_hold_is_named(tmp_path):
     Image.new("RGB", (16400, 1)).save(tmp_path / "wide.png")
     with pytest.raises(DictcoError, match="wide.png: WebP: Pillow .* cannot write 16400x1 pixels"):
         measure_anchor(CODECS["webp"], tmp_path / "wide.png")

@@ -102,12 +102,12 @@ def test_targets_and_quality_exclude_each_other(capsys):
     assert "not allowed with" in capsys.readouterr().err
 
 
-def test_a_picture_is_never_replaced_by_its_file(capsys, folder):
+def test_a_image_is_never_replaced_by_its_file(capsys, folder):
     odd = folder / "one.jp2"
     Image.open(folder / "one.png").save(odd)
     before = odd.read_bytes()
     status, _, err = run(capsys, "compress", odd, odd)
-    assert status == 1 and "is the picture itself" in err and odd.read_bytes() == before
+    assert status == 1 and "is the image itself" in err and odd.read_bytes() == before
 
 
 def test_only_files_are_replaced_and_links_stay(tmp_path):
@@ -126,14 +126,14 @@ def test_only_files_are_replaced_and_links_stay(tmp_path):
 def test_a_surprise_is_one_line_and_does_not_stop_a_folder(capsys, folder, tmp_path, monkeypatch):
     import dictco_lib.images
 
-    original = dictco_lib.images.read_picture
+    original = dictco_lib.images.read_image
 
     def surprise(source):
         if source.name == "one.png":
             raise ZeroDivisionError("what\nnow")
         return original(source)
 
-    monkeypatch.setattr(dictco_lib.images, "read_picture", surprise)
+    monkeypatch.setattr(dictco_lib.images, "read_image", surprise)
     status, _, err = run(capsys, "compress", folder, tmp_path / "out")
     assert status == 1 and "1 of 2 files failed: one.png" in err
     line = "ZeroDivisionError: what now; use --debug to see where"

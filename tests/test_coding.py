@@ -1,4 +1,4 @@
-"""Picture to bytes and back: exact symbols, honest sizes, tiles, threads, damage."""
+"""Image to bytes and back: exact symbols, honest sizes, tiles, threads, damage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dictco_lib.bitstream import (
     unpack,
 )
 from dictco_lib.chunks import MAX_METADATA
-from dictco_lib.coding import decode_picture, encode
+from dictco_lib.coding import decode_image, encode
 from dictco_lib.config import NANO
 from dictco_lib.entropy.streams import EncodingCoder, LatentStreams
 from dictco_lib.errors import (
@@ -38,7 +38,7 @@ from dictco_lib.errors import (
     WrongModel,
 )
 from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import demo_photos, read_picture, to_uint8
+from dictco_lib.images import demo_images, read_image, to_uint8
 from dictco_lib.images.icc import SRGB, make_profile
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.plain import PlainFile, decode_plain, encode_plain, pack_plain, unpack_plain
@@ -82,7 +82,7 @@ def test_a_batch_of_three_qualities_is_exact(nano, crops):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (63, 65), (64, 64), (203, 301)])
-def test_pictures_of_any_size_come_back(nano, photo, size):
+def test_images_of_any_size_come_back(nano, photo, size):
     part = np.ascontiguousarray(photo[: size[0], : size[1]])
     encoded = encode(nano, part, 70)
     assert encoded.bpp == pytest.approx(8 * len(encoded.data) / (size[0] * size[1]))
@@ -93,7 +93,7 @@ def test_pictures_of_any_size_come_back(nano, photo, size):
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])
-def test_extreme_pictures_come_back(nano, kind):
+def test_extreme_images_come_back(nano, kind):
     pixels = {
         "black": np.zeros((70, 70, 3), np.uint8),
         "white": np.full((70, 70, 3), 255, np.uint8),
@@ -103,10 +103,10 @@ def test_extreme_pictures_come_back(nano, kind):
     assert psnr(np.array(image), pixels) > (10 if kind == "noise" else 30)
 
 
-def test_the_model_predicts_the_decoded_picture(nano, photo):
-    x = read_picture(photo).pixels[None]
+def test_the_model_predicts_the_decoded_image(nano, photo):
+    x = read_image(photo).pixels[None]
     want = nano(x, 60.0)["x_hat"].clamp(0, 1)[0]
-    got = decode_picture(nano, encode(nano, photo, 60).data)[0].pixels
+    got = decode_image(nano, encode(nano, photo, 60).data)[0].pixels
     # The file is coded in float64, the model ran in float32: a symbol that lies within their
     # difference of a half may be another one, and moves the pixels around it.
     far = ((got - want).abs().amax(0) > 2e-3).float().mean()
@@ -118,8 +118,8 @@ def test_the_model_predicts_the_decoded_picture(nano, photo):
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
 @pytest.mark.parametrize("quality", [0.0, 50.0, 100.0])
 def test_real_bits_are_estimated_bits(classroom, name, quality):
-    picture = read_picture(demo_photos()[name])
-    pixels = picture.pixels[:, :256, :384]
+    image = read_image(demo_images()[name])
+    pixels = image.pixels[:, :256, :384]
     with torch.no_grad():
         bits = bits_per_image(classroom(pixels[None], quality)["likelihoods"])
     estimate = sum(v.item() for v in bits.values())
@@ -127,14 +127,14 @@ def test_real_bits_are_estimated_bits(classroom, name, quality):
     assert abs(real - estimate) <= 0.01 * estimate + 8 * 128
 
 
-def test_tiles_change_neither_size_nor_picture_much(classroom):
-    picture = read_picture(demo_photos()["coffee"]).pixels
-    whole = encode(classroom, picture, 50)
-    tiled = encode(classroom, picture, 50, tile=16)
+def test_tiles_change_neither_size_nor_image_much(classroom):
+    image = read_image(demo_images()["coffee"]).pixels
+    whole = encode(classroom, image, 50)
+    tiled = encode(classroom, image, 50, tile=16)
     assert unpack(tiled.data).tile == 16
     assert len(tiled.data) < 1.08 * len(whole.data)
-    a = decode_picture(classroom, whole.data)[0].pixels
-    b = decode_picture(classroom, tiled.data)[0].pixels
+    a = decode_image(classroom, whole.data)[0].pixels
+    b = decode_image(classroom, tiled.data)[0].pixels
     assert psnr(to_uint8(a), to_uint8(b)) > 35
     columns = (a - b).abs().mean((0, 1))
     assert columns[252:260].max() < 4 * columns.mean()  # no visible seam at pixel 256
@@ -188,7 +188,7 @@ def test_hostile_metadata_is_named(nano, photo, chunk, flags, message):
         dictco_lib.decode(nano, pack(container))
 
 
-def test_grey_pictures_come_back_grey(nano, photo):
+def test_grey_images_come_back_grey(nano, photo):
     assert dictco_lib.decode(nano, encode(nano, photo[:, :, 0].copy(), 50).data).mode == "L"
 
 
@@ -358,7 +358,7 @@ def fixed() -> DictionaryCodec:
 def test_plain_files_round_trip_for_fixed_rate_models(nano, fixed, photo):
     image = decode_plain(fixed, encode_plain(fixed, photo))
     assert image.size == (301, 203)
-    x = torch.nn.functional.pad(read_picture(photo).pixels[None], (41, 42, 26, 27))
+    x = torch.nn.functional.pad(read_image(photo).pixels[None], (41, 42, 26, 27))
     want = to_uint8(fixed(x)["x_hat"][0, :, 26:229, 41:342])
     assert np.abs(np.array(image).astype(int) - want).max() <= 1
     with pytest.raises(QualityError, match="no place for the quality"):
@@ -410,7 +410,7 @@ def test_broken_weights_do_not_hang_the_plain_encoder(fixed, photo):
 
 
 def test_encoder_and_decoder_see_one_memory_layout(classroom, photo):
-    # In float32 a convolution rounds differently in another layout: fast files of large pictures
+    # In float32 a convolution rounds differently in another layout: fast files of large images
     # could not be read back.
     seen: list[list] = []
 
@@ -434,8 +434,8 @@ def test_encoder_and_decoder_see_one_memory_layout(classroom, photo):
     assert len(written) == len(classroom.config.groups) and seen == written
 
 
-def test_fast_files_of_large_pictures_are_read_back(classroom):
-    picture = np.kron(np.random.default_rng(0).integers(0, 256, (32, 48, 3)), np.ones((16, 16, 1)))
+def test_fast_files_of_large_images_are_read_back(classroom):
+    image = np.kron(np.random.default_rng(0).integers(0, 256, (32, 48, 3)), np.ones((16, 16, 1)))
     for quality in (20, 50, 90):
-        data = dictco_lib.encode(classroom, picture.astype(np.uint8), quality, fast=True).data
+        data = dictco_lib.encode(classroom, image.astype(np.uint8), quality, fast=True).data
         assert dictco_lib.decode(classroom, data).size == (768, 512)

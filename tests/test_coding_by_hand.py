@@ -15,7 +15,7 @@ from dictco_lib.book.plots import coding as coding_plots
 from dictco_lib.book.plots.alt import describe
 from dictco_lib.coding import encode
 from dictco_lib.errors import ConfigError, QualityError
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 from dictco_lib.models import Codec
 from dictco_lib.plain import decode_plain, encode_plain
 
@@ -44,7 +44,7 @@ def test_curves_of_excess_name_their_coders():
     assert "range coder from 30 to 40 bits; ANS from 50 to 50 bits" in describe(figure)
 
 
-def test_leaves_are_pictures_of_which_one_is_shown():
+def test_leaves_are_images_of_which_one_is_shown():
     leaves = [play.leaf(coding_plots.nested_intervals(COUNTS, w), f"<{w}>") for w in ("A", "AN")]
     soup = BeautifulSoup(play.leaf_through(leaves, "letters", start=1).data, "html.parser")
     slider = soup.find("input")
@@ -52,14 +52,14 @@ def test_leaves_are_pictures_of_which_one_is_shown():
     shown = ["block" in figure["style"] for figure in soup.select("figure")]
     assert shown == [False, True]
     assert [caption.text for caption in soup.select("figcaption")] == ["<A>", "<AN>"]
-    for picture in soup.select("img"):
-        assert picture["src"].startswith("data:image/png;base64,")
-        assert "3 letters" not in picture["alt"] and "bars side by side" in picture["alt"]
+    for image in soup.select("img"):
+        assert image["src"].startswith("data:image/png;base64,")
+        assert "3 letters" not in image["alt"] and "bars side by side" in image["alt"]
     assert not plt.get_fignums()
 
 
 def test_a_model_held_at_a_quality_computes_the_same(classroom, photo):
-    x = read_picture(photo[:128, :192]).pixels[None]
+    x = read_image(photo[:128, :192]).pixels[None]
     for quality in (0, 47, 100):
         fixed = fixed_rate(classroom, quality)
         with torch.no_grad():
@@ -74,8 +74,8 @@ def test_a_model_held_at_a_quality_writes_plain_files(classroom, photo):
     fixed = fixed_rate(classroom, 50)
     plain = encode_plain(fixed, photo)
     file = encode(classroom, photo, 50).data
-    picture = np.asarray(decode_plain(fixed, plain))
-    assert picture.shape == photo.shape
+    image = np.asarray(decode_plain(fixed, plain))
+    assert image.shape == photo.shape
     assert 0.8 < len(plain) / len(file) < 1.6  # it pads to 128 pixels, with black
 
 

@@ -22,7 +22,7 @@ import dictco_lib
 from dictco_lib.bitstream import Flag, pack, unpack
 from dictco_lib.cli import main
 from dictco_lib.errors import BadHeader, DictcoError, ImageError, LossWarning, OptionError
-from dictco_lib.images import picture_size, read_picture, to_pil, write_image
+from dictco_lib.images import image_size, read_image, to_pil, write_image
 from dictco_lib.images.boxes import heif
 from dictco_lib.images.icc import (
     ADOBE_RGB,
@@ -157,21 +157,21 @@ def test_colour_chunks_of_png_become_a_profile_unless_they_say_srgb(nano, chunks
 
 
 def test_gamma_one_is_shown_lighter_than_untagged():
-    image = to_pil(read_picture(png(2, 1, 2, 8, COLOUR, gamma(1.0))))
+    image = to_pil(read_image(png(2, 1, 2, 8, COLOUR, gamma(1.0))))
     assert (in_srgb(image)[0, 0] > [220, 160, 110]).all()
     with Image.open(io.BytesIO(png(2, 1, 2, 8, COLOUR, gamma(1.0)))) as opened:
         converted = opened.convert("RGB")  # in memory only, and Pillow still knows
-    assert read_picture(converted).profile == image.info["icc_profile"]
+    assert read_image(converted).profile == image.info["icc_profile"]
 
 
 def test_the_order_of_precedence_is_that_of_png():
-    with_gamma = read_picture(png(2, 1, 2, 8, COLOUR, gamma(1.0), profile_chunk(ADOBE)))
+    with_gamma = read_image(png(2, 1, 2, 8, COLOUR, gamma(1.0), profile_chunk(ADOBE)))
     assert with_gamma.profile == ADOBE
     p3 = (b"cICP", bytes([12, 13, 0, 1]))
-    alone = read_picture(png(2, 1, 2, 8, COLOUR, p3))
-    both = read_picture(png(2, 1, 2, 8, COLOUR, p3, profile_chunk(ADOBE)))
+    alone = read_image(png(2, 1, 2, 8, COLOUR, p3))
+    both = read_image(png(2, 1, 2, 8, COLOUR, p3, profile_chunk(ADOBE)))
     assert both.profile == alone.profile != ADOBE
-    srgb = read_picture(png(2, 1, 2, 8, COLOUR, (b"cICP", bytes([1, 13, 0, 1])), gamma(1.0)))
+    srgb = read_image(png(2, 1, 2, 8, COLOUR, (b"cICP", bytes([1, 13, 0, 1])), gamma(1.0)))
     assert srgb.profile is None
 
 
@@ -187,13 +187,13 @@ def test_the_order_of_precedence_is_that_of_png():
 )
 def test_colours_that_no_profile_here_can_say_are_refused(code, message):
     with pytest.raises(ImageError, match=message):
-        read_picture(png(2, 1, 2, 8, COLOUR, (b"cICP", bytes(code))))
+        read_image(png(2, 1, 2, 8, COLOUR, (b"cICP", bytes(code))))
 
 
 @pytest.mark.parametrize("chunk", [gamma(0), primaries([0] * 8), primaries([0.3] * 8)])
 def test_impossible_colours_are_left_out_and_named(chunk):
-    picture = read_picture(png(2, 1, 2, 8, COLOUR, chunk))
-    assert picture.profile is None and "no possible ones" in picture.notes[0]
+    image = read_image(png(2, 1, 2, 8, COLOUR, chunk))
+    assert image.profile is None and "no possible ones" in image.notes[0]
 
 
 def patched(data: bytes, mark: bytes, offset: int, new: bytes) -> bytes:
@@ -203,13 +203,13 @@ def patched(data: bytes, mark: bytes, offset: int, new: bytes) -> bytes:
 
 def test_nclx_of_avif_is_kept_or_refused(rgb):
     data = saved(Image.fromarray(rgb), "AVIF")
-    assert read_picture(data).profile is None  # Pillow writes sRGB
-    p3 = read_picture(patched(data, b"nclx", 4, bytes([0, 12, 0, 13])))
-    assert p3.profile == read_picture(png(2, 1, 2, 8, COLOUR, (b"cICP", b"\x0c\x0d\0\1"))).profile
+    assert read_image(data).profile is None  # Pillow writes sRGB
+    p3 = read_image(patched(data, b"nclx", 4, bytes([0, 12, 0, 13])))
+    assert p3.profile == read_image(png(2, 1, 2, 8, COLOUR, (b"cICP", b"\x0c\x0d\0\1"))).profile
     with pytest.raises(ImageError, match="PQ"):
-        read_picture(patched(data, b"nclx", 4, bytes([0, 9, 0, 16])))
+        read_image(patched(data, b"nclx", 4, bytes([0, 9, 0, 16])))
     own = saved(Image.fromarray(rgb), "AVIF", icc_profile=ADOBE)
-    assert read_picture(own).profile == ADOBE
+    assert read_image(own).profile == ADOBE
 
 
 @pytest.mark.parametrize("camera", [{0xA001: 65535, 0xA005: {1: "R03"}}, {0xA001: 2}])
@@ -217,12 +217,12 @@ def test_adobe_rgb_of_a_camera_is_kept(rgb, camera):
     exif = Image.Exif()
     exif[0x8769] = camera
     for form in ("JPEG", "WEBP", "PNG"):
-        picture = read_picture(saved(Image.fromarray(rgb), form, exif=exif))
-        assert colour_space(picture.profile) == "RGB" and not looks_like_srgb(picture.profile)
+        image = read_image(saved(Image.fromarray(rgb), form, exif=exif))
+        assert colour_space(image.profile) == "RGB" and not looks_like_srgb(image.profile)
     plain = Image.Exif()
     plain[0x8769] = {0xA001: 1, 0xA005: {1: "R98"}}
-    assert read_picture(saved(Image.fromarray(rgb), "JPEG", exif=plain)).profile is None
-    tagged = read_picture(saved(Image.fromarray(rgb), "JPEG", exif=exif, icc_profile=ADOBE))
+    assert read_image(saved(Image.fromarray(rgb), "JPEG", exif=plain)).profile is None
+    tagged = read_image(saved(Image.fromarray(rgb), "JPEG", exif=exif, icc_profile=ADOBE))
     assert tagged.profile == ADOBE
 
 
@@ -230,13 +230,13 @@ def test_colour_tags_of_tiff_are_kept(rgb):
     numbers = [round(v * 1e5) for v in ADOBE_RGB]
     pairs = tuple(v for n in numbers for v in (n, 100_000))
     tags = [(318, "2I", 2, pairs[:4], True), (319, "2I", 6, pairs[4:], True)]
-    adobe = read_picture(tiff(rgb, photometric="rgb", extratags=tags))
+    adobe = read_image(tiff(rgb, photometric="rgb", extratags=tags))
     assert adobe.profile and not looks_like_srgb(adobe.profile)
     table = tuple(int(65535 * (v / 255) ** 1.0) for v in range(256))
-    linear = read_picture(tiff(rgb[..., 0], extratags=[(301, "H", 256, table, True)]))
+    linear = read_image(tiff(rgb[..., 0], extratags=[(301, "H", 256, table, True)]))
     assert colour_space(linear.profile) == "GRAY"
     assert in_srgb(to_pil(linear)).mean() > rgb[..., 0].mean() + 20
-    wrong = read_picture(tiff(rgb[..., 0], extratags=[(301, "H", 7, table[:7], True)]))
+    wrong = read_image(tiff(rgb[..., 0], extratags=[(301, "H", 7, table[:7], True)]))
     assert wrong.profile is None and "no possible" in wrong.notes[0]
 
 
@@ -254,16 +254,16 @@ def bmp(rgb: np.ndarray, kind: int, values=(0,) * 12, profile: bytes = b"") -> b
 
 
 def test_colour_fields_of_bmp_are_kept(rgb):
-    assert read_picture(bmp(rgb, 0x73524742)).profile is None  # "sRGB"
-    assert read_picture(bmp(rgb, 0)).profile is None  # calibrated, and nothing is given
-    assert read_picture(bmp(rgb, 0x4D424544, profile=ADOBE)).profile == ADOBE
+    assert read_image(bmp(rgb, 0x73524742)).profile is None  # "sRGB"
+    assert read_image(bmp(rgb, 0)).profile is None  # calibrated, and nothing is given
+    assert read_image(bmp(rgb, 0x4D424544, profile=ADOBE)).profile == ADOBE
     ends = [0.4124, 0.2126, 0.0193, 0.3576, 0.7152, 0.1192, 0.1805, 0.0722, 0.9505]
     values = [round(v * 2**30) for v in ends] + [round(2.2 * 2**16)] * 3
-    assert read_picture(bmp(rgb, 0, values)).profile is None
-    linear = read_picture(bmp(rgb, 0, values[:9] + [2**16] * 3))
+    assert read_image(bmp(rgb, 0, values)).profile is None
+    linear = read_image(bmp(rgb, 0, values[:9] + [2**16] * 3))
     assert linear.profile and in_srgb(to_pil(linear)).mean() > rgb.mean() + 20
     with pytest.raises(ImageError, match="another file"):
-        read_picture(bmp(rgb, 0x4C494E4B))
+        read_image(bmp(rgb, 0x4C494E4B))
 
 
 def test_profiles_that_pillow_does_not_hand_out_are_found(rgb):
@@ -274,14 +274,14 @@ def test_profiles_that_pillow_does_not_hand_out_are_found(rgb):
     )  # fmt: skip
     at = 13 + 3 * 2 ** ((gif[10] & 7) + 1)
     block = b"\x21\xff\x0bICCRGBG1012" + blocks + b"\0"
-    assert read_picture(gif[:at] + block + gif[at:]).profile == DARK_GREY
+    assert read_image(gif[:at] + block + gif[at:]).profile == DARK_GREY
     jp2 = saved(Image.fromarray(rgb), "JPEG2000")
     at = jp2.index(b"colr") - 4
     colr = struct.pack(">I4s3B", 11 + len(ADOBE), b"colr", 2, 0, 0) + ADOBE
     head = jp2.index(b"jp2h") - 4
     grown = struct.pack(">I", struct.unpack_from(">I", jp2, head)[0] + len(colr) - 15)
     data = jp2[:head] + grown + jp2[head + 4 : at] + colr + jp2[at + 15 :]
-    assert read_picture(data).profile == ADOBE
+    assert read_image(data).profile == ADOBE
 
 
 # --- bits
@@ -292,13 +292,13 @@ def test_deep_avif_is_refused(tmp_path):
     with Image.open(tmp_path / "deep.avif") as image:
         for source in (AVIF_10_BITS, tmp_path / "deep.avif", image):
             with pytest.raises(ImageError, match="10 bits, of which only 8"):
-                read_picture(source)
+                read_image(source)
         image.load()  # the decoder's bytes are gone, the file is there
         with pytest.raises(ImageError, match="10 bits"):
-            read_picture(image)
+            read_image(image)
 
 
-def test_the_depth_of_a_heif_is_that_of_its_primary_picture():
+def test_the_depth_of_a_heif_is_that_of_its_primary_image():
     assert heif(AVIF_10_BITS).depth == 10
     assert heif(patched(AVIF_10_BITS, b"pixi", 9, b"\x08\x08\x08")).depth == 10  # of av1C
     twelve = patched(AVIF_10_BITS, b"av1C", 6, b"\x60")
@@ -321,12 +321,12 @@ def test_no_tiff_is_coded_as_garbage(rgb, compression, planar, kind):
             if channels > colours:
                 options["extrasamples"] = ["unassalpha"] + [0] * (channels - colours - 1)
             try:
-                picture = read_picture(tiff(stored, **options))
+                image = read_image(tiff(stored, **options))
             except ImageError:
                 assert (kind, channels) != ("u1", 3) or photometric != "rgb"
                 continue
             assert kind in ("u1", "u2") and np.array_equal(
-                np.asarray(to_pil(picture)), pixels.squeeze()
+                np.asarray(to_pil(image)), pixels.squeeze()
             )
 
 
@@ -334,12 +334,12 @@ def test_no_tiff_is_coded_as_garbage(rgb, compression, planar, kind):
 def test_white_is_zero_is_turned_round_at_every_depth(compression):
     deep = np.array([[0, 1000], [40_000, 65_535]], np.uint16)
     data = tiff(deep, photometric="miniswhite", compression=compression)
-    picture = read_picture(data)
-    assert np.array_equal(np.asarray(to_pil(picture)), 65535 - deep)
+    image = read_image(data)
+    assert np.array_equal(np.asarray(to_pil(image)), 65535 - deep)
     data = tiff((deep >> 8).astype(np.uint8), photometric="miniswhite", compression=compression)
-    assert np.array_equal(np.asarray(to_pil(read_picture(data))), 255 - (deep >> 8))
+    assert np.array_equal(np.asarray(to_pil(read_image(data))), 255 - (deep >> 8))
     bits = tiff(deep > 5000, photometric="miniswhite")
-    assert np.array_equal(np.asarray(to_pil(read_picture(bits))), np.where(deep > 5000, 0, 255))
+    assert np.array_equal(np.asarray(to_pil(read_image(bits))), np.where(deep > 5000, 0, 255))
 
 
 def test_twelve_bit_grey_has_twelve_bit_white():
@@ -349,16 +349,16 @@ def test_twelve_bit_grey_has_twelve_bit_white():
         struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in fields
     )
     data = b"II*\0" + struct.pack("<I", 14) + samples + directory + bytes(4)
-    values = np.asarray(to_pil(read_picture(data)))
+    values = np.asarray(to_pil(read_image(data)))
     assert values.tolist() == [[65535, 0, round(2048 * 65535 / 4095), 65535]]
 
 
 def test_ten_bit_grey_has_ten_bit_white(tmp_path):
-    assert np.asarray(to_pil(read_picture(b"P5\n2 1\n1023\n\x03\xff\0\0"))).tolist() == [[65535, 0]]
-    values = np.asarray(to_pil(read_picture(J2K_10_BITS)))
+    assert np.asarray(to_pil(read_image(b"P5\n2 1\n1023\n\x03\xff\0\0"))).tolist() == [[65535, 0]]
+    values = np.asarray(to_pil(read_image(J2K_10_BITS)))
     ramp = np.linspace(0, 65535, 256).reshape(16, 16)
     assert values.max() == 65535 and np.abs(values - ramp).max() <= 65535 / 1023 / 2 + 1
-    assert np.asarray(to_pil(read_picture(b"P5\n2 1\n100\n\x64\x32"))).tolist() == [[255, 128]]
+    assert np.asarray(to_pil(read_image(b"P5\n2 1\n100\n\x64\x32"))).tolist() == [[255, 128]]
 
 
 @pytest.mark.parametrize(
@@ -377,27 +377,27 @@ def test_ten_bit_grey_has_ten_bit_white(tmp_path):
         (saved(Image.new("CMYK", (4, 4)), "JPEG"), "ImageCms.profileToProfile"),
         (saved(Image.new("LAB", (4, 4)), "TIFF"), "createProfile"),
         (saved(Image.new("YCbCr", (4, 4)), "TIFF"), r"image.convert\('RGB'\)"),
-        (saved(Image.new("RGB", (64, 64)), "ICO"), "5 pictures of an icon"),
+        (saved(Image.new("RGB", (64, 64)), "ICO"), "5 images of an icon"),
         (saved(Image.new("RGB", (8, 8)), "DDS"), "format DDS"),
         (tiff(np.zeros((4, 4), np.uint8), subfiletype=1), "raw photo"),
     ],
 )
 def test_what_would_be_lost_is_refused_with_a_way_out_that_fits(data, message):
     with pytest.raises(ImageError, match=message):
-        read_picture(data)
+        read_image(data)
 
 
 def test_sgi_of_sixteen_bits_is_refused():
     head = struct.pack(">HBBHHHHII", 474, 0, 2, 2, 2, 2, 1, 0, 65535).ljust(512, b"\0")
     with pytest.raises(ImageError, match="16 bits, of which only 8"):
-        read_picture(head + bytes(8))
+        read_image(head + bytes(8))
 
 
 def test_small_grey_values_that_are_transparent_are_found():
     rows = b"\0" + bytes([0b00011011])
-    picture = read_picture(png(4, 1, 0, 2, rows, (b"tRNS", b"\0\1")))
-    assert picture.alpha.tolist() == [[255, 0, 255, 255]]
-    assert to_pil(picture).getchannel("L").tobytes() == bytes([0, 85, 170, 255])
+    image = read_image(png(4, 1, 0, 2, rows, (b"tRNS", b"\0\1")))
+    assert image.alpha.tolist() == [[255, 0, 255, 255]]
+    assert to_pil(image).getchannel("L").tobytes() == bytes([0, 85, 170, 255])
 
 
 # --- grey, and the profile that fits
@@ -447,9 +447,9 @@ def test_flags_that_contradict_each_other_are_refused(nano, rgb):
 def test_a_profile_fits_the_pixels_or_is_named(
     nano, tmp_path, kind, depth, rows, profile, mode, note
 ):
-    picture = read_picture(png(2, 1, kind, depth, rows, profile_chunk(profile)))
-    assert (note in picture.notes[0]) if note else not picture.notes
-    decoded = dictco_lib.decode(nano, dictco_lib.encode(nano, picture).data)
+    image = read_image(png(2, 1, kind, depth, rows, profile_chunk(profile)))
+    assert (note in image.notes[0]) if note else not image.notes
+    decoded = dictco_lib.decode(nano, dictco_lib.encode(nano, image).data)
     assert decoded.mode == mode
     is_kept = not note or "comes back" in note
     assert decoded.info.get("icc_profile") == (profile if is_kept else None)
@@ -459,14 +459,14 @@ def test_a_profile_fits_the_pixels_or_is_named(
 
 
 def test_a_profile_that_cannot_be_inflated_is_named():
-    picture = read_picture(png(2, 1, 2, 8, COLOUR, (b"iCCP", b"x\0\0nonsense")))
-    assert picture.profile is None and "damaged" in picture.notes[0]
+    image = read_image(png(2, 1, 2, 8, COLOUR, (b"iCCP", b"x\0\0nonsense")))
+    assert image.profile is None and "damaged" in image.notes[0]
 
 
-def test_grey_files_of_the_first_versions_come_back_as_pictures_that_readers_open(nano, rgb):
-    picture = read_picture(rgb[..., 0])
-    picture.profile = ADOBE  # as they kept it
-    back = dictco_lib.decode(nano, dictco_lib.encode(nano, picture).data)
+def test_grey_files_of_the_first_versions_come_back_as_images_that_readers_open(nano, rgb):
+    image = read_image(rgb[..., 0])
+    image.profile = ADOBE  # as they kept it
+    back = dictco_lib.decode(nano, dictco_lib.encode(nano, image).data)
     assert back.mode == "RGB" and back.info["icc_profile"] == ADOBE
 
 
@@ -505,30 +505,30 @@ def test_metadata_holds_resolution_and_xmp_and_no_structure(nano, rgb, tmp_path)
         assert not dictco_lib.decode(nano, dictco_lib.encode(nano, data).data).info
 
 
-def test_a_turned_picture_is_turned_once_and_its_metadata_with_it(rgb, tmp_path):
+def test_a_turned_image_is_turned_once_and_its_metadata_with_it(rgb, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[282], exif[283], exif[296] = 6, 300.0, 150.0, 2
     exif[0x8769] = {0xA002: 60, 0xA003: 40}
     for form in ("JPEG", "TIFF", "PNG", "WEBP", "AVIF"):
-        image = to_pil(read_picture(saved(Image.fromarray(rgb), form, exif=exif.tobytes())))
+        image = to_pil(read_image(saved(Image.fromarray(rgb), form, exif=exif.tobytes())))
         assert image.size == (40, 60), form
         tags = image.getexif()
         assert (tags[282], tags[283]) == (150, 300), form
         assert tags.get_ifd(0x8769)[0xA002] == 40
         write_image(image, tmp_path / "again.jpg")
-        assert read_picture(tmp_path / "again.jpg").size == (40, 60)
+        assert read_image(tmp_path / "again.jpg").size == (40, 60)
 
 
 def test_xmp_turns_where_nothing_else_does_and_only_once(nano, rgb):
-    assert read_picture(saved(Image.fromarray(rgb), "JPEG", xmp=XMP)).size == (40, 60)
-    picture = read_picture(saved(Image.fromarray(rgb), "AVIF", xmp=XMP))
-    assert picture.size == (60, 40)  # AVIF files turn by their own boxes alone
+    assert read_image(saved(Image.fromarray(rgb), "JPEG", xmp=XMP)).size == (40, 60)
+    image = read_image(saved(Image.fromarray(rgb), "AVIF", xmp=XMP))
+    assert image.size == (60, 40)  # AVIF files turn by their own boxes alone
     encoded = dictco_lib.encode(nano, saved(Image.fromarray(rgb), "WEBP", xmp=XMP), metadata=True)
-    again = saved(dictco_lib.decode(nano, encoded.data), "WEBP", xmp=picture_xmp(encoded, nano))
-    assert read_picture(again).size == (40, 60)
+    again = saved(dictco_lib.decode(nano, encoded.data), "WEBP", xmp=image_xmp(encoded, nano))
+    assert read_image(again).size == (40, 60)
 
 
-def picture_xmp(encoded, model) -> bytes:
+def image_xmp(encoded, model) -> bytes:
     return dictco_lib.decode(model, encoded.data).info["xmp"]
 
 
@@ -541,8 +541,8 @@ def test_metadata_without_a_place_are_named_if_they_were_asked_for(nano, rgb):
         (saved(pil, "PNG", pnginfo=texts), "1 texts"),
         (saved(pil, "TIFF", tiffinfo={33723: b"caption"}), "IPTC"),
     ):
-        picture = read_picture(data)
-        assert not picture.losses(metadata=False) and name in picture.losses(metadata=True)[0]
+        image = read_image(data)
+        assert not image.losses(metadata=False) and name in image.losses(metadata=True)[0]
         with pytest.warns(LossWarning, match=name):
             dictco_lib.encode(nano, data, metadata=True)
 
@@ -554,32 +554,32 @@ def test_pixels_that_are_not_square_are_named(rgb):
         saved(image, "TIFF", dpi=(300, 150)),
         png(2, 1, 2, 8, COLOUR, (b"pHYs", struct.pack(">IIB", 2, 1, 0))),
     ):
-        assert "0.5 times as wide" in read_picture(data).notes[0]
+        assert "0.5 times as wide" in read_image(data).notes[0]
 
 
-# --- several pictures in one file
+# --- several images in one file
 
 
-def test_what_lies_beside_the_picture_is_named(rgb):
+def test_what_lies_beside_the_image_is_named(rgb):
     image = Image.fromarray(rgb)
     photo = saved(image, "MPO", save_all=True, append_images=[Image.fromarray(rgb[:10])])
-    assert "1 further pictures" in read_picture(photo).notes[0]
+    assert "1 further images" in read_image(photo).notes[0]
     ultra = saved(image, "JPEG", xmp=b'<x xmlns:hdrgm="ns" hdrgm:Version="1.0"/>')
-    assert "gain map" in read_picture(ultra).notes[0]
+    assert "gain map" in read_image(ultra).notes[0]
     live = saved(image, "JPEG", xmp=b'<x GCamera:MotionPhoto="1"/>')
-    assert "film" in read_picture(live).notes[0]
+    assert "film" in read_image(live).notes[0]
     mapped = png(2, 1, 2, 8, COLOUR, (b"gmAP", bytes(9)), (b"caBX", bytes(99)))
-    assert "gain map" in read_picture(mapped).losses(metadata=False)[0]
-    assert "content credentials" in read_picture(mapped).losses(metadata=True)[1]
+    assert "gain map" in read_image(mapped).losses(metadata=False)[0]
+    assert "content credentials" in read_image(mapped).losses(metadata=True)[1]
     layers = tiff(rgb, photometric="rgb", extratags=[(37724, "B", 4, b"8BIM", True)])
-    assert "layers" in read_picture(layers).notes[0]
+    assert "layers" in read_image(layers).notes[0]
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
 def test_several_frames_are_refused(rgb, form):
     more = {"save_all": True, "append_images": [Image.fromarray(255 - rgb)]}
-    with pytest.raises(ImageError, match="holds 2 pictures"):
-        read_picture(saved(Image.fromarray(rgb), form, **more))
+    with pytest.raises(ImageError, match="holds 2 images"):
+        read_image(saved(Image.fromarray(rgb), form, **more))
 
 
 # --- writing
@@ -602,7 +602,7 @@ def test_several_frames_are_refused(rgb, form):
         (".avif", None),
     ],
 )
-def test_writers_keep_the_picture_or_are_refused(rgb, tmp_path, suffix, problem):
+def test_writers_keep_the_image_or_are_refused(rgb, tmp_path, suffix, problem):
     image = Image.fromarray(rgb)
     image.info["icc_profile"] = ADOBE
     target = tmp_path / f"out{suffix}"
@@ -632,8 +632,8 @@ def test_a_png_that_no_reader_opens_is_not_written(rgb, tmp_path):
     with pytest.raises(ImageError, match="use .tif"):
         write_image(image, tmp_path / "out.png")
     write_image(image, tmp_path / "out.tif")
-    assert read_picture(tmp_path / "out.tif").profile == large
-    assert read_picture(png(2, 1, 2, 8, COLOUR, profile_chunk(large))).profile == large
+    assert read_image(tmp_path / "out.tif").profile == large
+    assert read_image(png(2, 1, 2, 8, COLOUR, profile_chunk(large))).profile == large
 
 
 def test_metadata_that_a_format_cannot_hold_are_named(rgb, tmp_path):
@@ -651,12 +651,12 @@ def test_metadata_that_a_format_cannot_hold_are_named(rgb, tmp_path):
 def test_the_limit_is_ours_and_can_be_raised(rgb, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # stands for 89 million
     write_image(Image.fromarray(rgb), tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").size == picture_size(tmp_path / "a.png") == (60, 40)
+    assert read_image(tmp_path / "a.png").size == image_size(tmp_path / "a.png") == (60, 40)
     monkeypatch.setenv("DICTCO_MAX_PIXELS", "2399")
     with pytest.raises(ImageError, match="DICTCO_MAX_PIXELS=2400"):
-        read_picture(tmp_path / "a.png")
+        read_image(tmp_path / "a.png")
     monkeypatch.setenv("DICTCO_MAX_PIXELS", "2400")
-    assert read_picture(tmp_path / "a.png").size == (60, 40)
+    assert read_image(tmp_path / "a.png").size == (60, 40)
     for nonsense in ("much", "-1", "0", "9" * 99, "1e9"):
         monkeypatch.setenv("DICTCO_MAX_PIXELS", nonsense)
         with pytest.raises(OptionError, match="whole number"):
@@ -683,12 +683,12 @@ def test_no_library_speaks_and_nothing_of_it_stays(tmp_path, rgb):
     code = """
 import sys
 from PIL import Image, PngImagePlugin
-from dictco_lib.images import read_picture, picture_size
+from dictco_lib.images import read_image, image_size
 Image.MAX_IMAGE_PIXELS = 1000
 for name in sys.argv[1:]:
-    picture_size(name)
+    image_size(name)
     try:
-        read_picture(name)
+        read_image(name)
     except Exception as error:
         assert type(error).__name__ == "ImageError", error
 assert Image.MAX_IMAGE_PIXELS == 1000 and PngImagePlugin.MAX_TEXT_CHUNK == 2**20
@@ -725,7 +725,7 @@ def test_pillow_is_quiet_for_several_threads_and_itself_afterwards(monkeypatch):
 # --- what is taken
 
 
-def test_a_picture_is_taken_in_every_form(rgb, tmp_path):
+def test_a_image_is_taken_in_every_form(rgb, tmp_path):
     write_image(Image.fromarray(rgb), tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
     with (tmp_path / "a.png").open("rb") as file:
@@ -733,9 +733,9 @@ def test_a_picture_is_taken_in_every_form(rgb, tmp_path):
         sources += [memoryview(data), io.BytesIO(data), file]
         sources += [Image.fromarray(rgb), rgb, rgb[::-1][::-1], np.asfortranarray(rgb)]
         for source in sources:
-            assert np.array_equal(np.asarray(to_pil(read_picture(source))), rgb)
+            assert np.array_equal(np.asarray(to_pil(read_image(source))), rgb)
     deep = np.arange(12, dtype=">u2").reshape(3, 4)
-    assert np.array_equal(np.asarray(to_pil(read_picture(deep))), deep)
+    assert np.array_equal(np.asarray(to_pil(read_image(deep))), deep)
 
 
 @pytest.mark.parametrize(
@@ -750,26 +750,26 @@ def test_a_picture_is_taken_in_every_form(rgb, tmp_path):
         torch.zeros(3, 2, 2, device="meta"), torch.zeros(3, 2, 2).to_sparse(),
     ],
 )  # fmt: skip
-def test_what_is_no_picture_has_a_named_error(source):
+def test_what_is_no_image_has_a_named_error(source):
     with pytest.raises(ImageError):
-        read_picture(source)
+        read_image(source)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
-def test_a_pipe_is_no_picture_and_nobody_waits_for_it(tmp_path):
+def test_a_pipe_is_no_image_and_nobody_waits_for_it(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(ImageError, match="pipe or a device"):
-        read_picture(tmp_path / "x.png")
-    assert picture_size(tmp_path / "x.png") is None
+        read_image(tmp_path / "x.png")
+    assert image_size(tmp_path / "x.png") is None
 
 
 def test_closed_and_write_only_files_have_a_named_error(tmp_path):
     file = (tmp_path / "w").open("wb")
     with pytest.raises(ImageError, match="cannot be read"):
-        read_picture(file)
+        read_image(file)
     file.close()
     with pytest.raises(ImageError, match="cannot be read"):
-        read_picture(file)
+        read_image(file)
 
 
 # --- the commands
@@ -781,7 +781,7 @@ def test_the_commands_name_losses_in_one_line(tmp_path, rgb, capsys):
     (tmp_path / "a.jpg").write_bytes(data)
     assert main(["compress", str(tmp_path / "a.jpg"), str(tmp_path / "a.dco"), "--metadata"]) == 0
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 2 and "further pictures" in lines[0] and "a comment" in lines[1]
+    assert len(lines) == 2 and "further images" in lines[0] and "a comment" in lines[1]
 
 
 def test_reading_first_is_asking_first(nano, rgb):
@@ -789,7 +789,7 @@ def test_reading_first_is_asking_first(nano, rgb):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dictco_lib.encode(nano, rgb)
-        dictco_lib.encode(nano, read_picture(data))  # whoever has the picture has its notes
+        dictco_lib.encode(nano, read_image(data))  # whoever has the image has its notes
     with pytest.warns(LossWarning, match="no possible ones"):
         dictco_lib.encode(nano, data)
 
@@ -811,7 +811,7 @@ def test_damage_of_any_kind_has_a_name(rgb):
             for _ in range(int(rng.integers(1, 6))):
                 bad[int(rng.integers(min(len(bad), 1500)))] = int(rng.integers(256))
             try:
-                to_pil(read_picture(bytes(bad[: int(rng.integers(8, len(bad) + 1))])))
+                to_pil(read_image(bytes(bad[: int(rng.integers(8, len(bad) + 1))])))
             except DictcoError:
                 pass
 
@@ -819,17 +819,17 @@ def test_damage_of_any_kind_has_a_name(rgb):
 def test_rgb_jpeg_and_rgba_palettes_are_what_they_say(rgb):
     smooth = np.array(Image.fromarray(rgb[:4, :6]).resize((60, 40)))
     data = saved(Image.fromarray(smooth), "JPEG", keep_rgb=True, quality=98)
-    back = np.asarray(to_pil(read_picture(data))).astype(int)
+    back = np.asarray(to_pil(read_image(data))).astype(int)
     assert np.abs(back - smooth).mean() < 3
     image = Image.new("P", (2, 1))
     image.putpalette([1, 2, 3, 0, 4, 5, 6, 255], "RGBA")
     image.putpixel((1, 0), 1)
-    assert np.asarray(to_pil(read_picture(image))).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 255]]]
+    assert np.asarray(to_pil(read_image(image))).tolist() == [[[1, 2, 3, 0], [4, 5, 6, 255]]]
 
 
 def test_a_plain_file_that_forgets_grey_says_so(rgb, tmp_path):
-    picture = read_picture(rgb[..., 0])
-    assert "grey" in plain_losses(picture)[0] and not plain_losses(read_picture(rgb))
+    image = read_image(rgb[..., 0])
+    assert "grey" in plain_losses(image)[0] and not plain_losses(read_image(rgb))
 
 
 def test_notes_of_the_maker_and_places_travel(nano, rgb):
@@ -845,7 +845,7 @@ def test_notes_of_the_maker_and_places_travel(nano, rgb):
     assert back.get_ifd(0x8825)[2] == (52.0, 30.0, 0.5)
 
 
-# --- what only the bytes tell: bands, orders, shapes and pictures that Pillow does not hand out
+# --- what only the bytes tell: bands, orders, shapes and images that Pillow does not hand out
 
 
 def boxed(kind: bytes, content: bytes) -> bytes:
@@ -884,37 +884,37 @@ STRAIGHT = [(0, 0, 1), (1, 0, 2), (2, 0, 3)]
 def test_channels_of_jpeg_2000_are_as_usual_or_refused(rgb, colour, more, message):
     pixels = np.dstack([rgb, rgb[..., 0]]) if "(3" in repr(more) or len(more) > 30 else rgb
     with pytest.raises(ImageError, match=message):
-        read_picture(jp2(pixels, colour, more))
+        read_image(jp2(pixels, colour, more))
 
 
 def test_usual_channels_of_jpeg_2000_are_read(rgb):
-    assert (read_picture(jp2(rgb, IN_SRGB, channels(*STRAIGHT))).samples == rgb).all()
+    assert (read_image(jp2(rgb, IN_SRGB, channels(*STRAIGHT))).samples == rgb).all()
     rgba = np.dstack([rgb, rgb[..., 0]])
-    picture = read_picture(jp2(rgba, IN_SRGB, channels(*STRAIGHT, (3, 1, 0))))
-    assert (picture.samples == rgb).all() and (picture.alpha == rgb[..., 0]).all()
+    image = read_image(jp2(rgba, IN_SRGB, channels(*STRAIGHT, (3, 1, 0))))
+    assert (image.samples == rgb).all() and (image.alpha == rgb[..., 0]).all()
     data = bytearray(saved(Image.fromarray(rgb[..., 0]), "JPEG2000"))
     data[data.index(b"\xff\x4f\xff\x51") + 42] |= 0x80
     with pytest.raises(ImageError, match="signed"):
-        read_picture(bytes(data))
+        read_image(bytes(data))
 
 
-def icon(*pictures: bytes) -> bytes:
-    head, at = struct.pack("<HHH", 0, 1, len(pictures)), 6 + 16 * len(pictures)
-    for data in pictures:
+def icon(*images: bytes) -> bytes:
+    head, at = struct.pack("<HHH", 0, 1, len(images)), 6 + 16 * len(images)
+    for data in images:
         head += struct.pack("<BBBBHHII", 60, 40, 0, 0, 1, 32, len(data), at)
         at += len(data)
-    return head + b"".join(pictures)
+    return head + b"".join(images)
 
 
-def test_an_icon_is_judged_by_the_picture_in_it(rgb):
+def test_an_icon_is_judged_by_the_image_in_it(rgb):
     image = Image.fromarray(rgb)
-    assert read_picture(icon(saved(image, "PNG", icc_profile=ADOBE))).profile == ADOBE
+    assert read_image(icon(saved(image, "PNG", icc_profile=ADOBE))).profile == ADOBE
     dark = png(2, 1, 2, 8, COLOUR, gamma(1.0))
-    assert read_picture(icon(dark)).profile == read_picture(dark).profile != None  # noqa: E711
+    assert read_image(icon(dark)).profile == read_image(dark).profile != None  # noqa: E711
     with pytest.raises(ImageError, match="16 bits"):
-        read_picture(icon(png(1, 1, 2, 16, bytes(7))))
-    with pytest.raises(ImageError, match="2 pictures of an icon"):  # of one size
-        read_picture(icon(saved(image, "PNG"), saved(image.quantize(4), "PNG")))
+        read_image(icon(png(1, 1, 2, 16, bytes(7))))
+    with pytest.raises(ImageError, match="2 images of an icon"):  # of one size
+        read_image(icon(saved(image, "PNG"), saved(image.quantize(4), "PNG")))
 
 
 def bitmap(bits: int, method: int, pixels: bytes, masks: bytes = b"") -> bytes:
@@ -937,46 +937,46 @@ def bitmap(bits: int, method: int, pixels: bytes, masks: bytes = b"") -> bytes:
     ],
 )
 def test_a_band_of_a_bmp_that_may_be_alpha_is_named(data, is_named):
-    picture = read_picture(data)
-    assert picture.alpha is None and bool(picture.notes) == is_named
+    image = read_image(data)
+    assert image.alpha is None and bool(image.notes) == is_named
 
 
-def test_several_pictures_in_a_pnm_are_refused():
+def test_several_images_in_a_pnm_are_refused():
     for data in (b"P5\n2 1\n255\nab", b"P6 1 1 255\nabc", b"P4\n9 1\nab", b"P5\n1 1\n1000\nab"):
-        read_picture(data + b"\n")  # what follows is no picture
-        with pytest.raises(ImageError, match="second picture"):
-            read_picture(data + data)
+        read_image(data + b"\n")  # what follows is no image
+        with pytest.raises(ImageError, match="second image"):
+            read_image(data + data)
 
 
 def test_what_a_tiff_leaves_open_is_refused(rgb):
     half = np.stack([np.arange(256)] * 3).astype(np.uint16)
     with pytest.raises(ImageError, match="8-bit values"):
-        read_picture(tiff(rgb[..., 0], photometric="palette", colormap=half))
-    assert read_picture(tiff(rgb[..., 0], photometric="palette", colormap=half * 257)).is_grey
+        read_image(tiff(rgb[..., 0], photometric="palette", colormap=half))
+    assert read_image(tiff(rgb[..., 0], photometric="palette", colormap=half * 257)).is_grey
     data = tiff(rgb[..., 0])
     with pytest.raises(ImageError, match="0 is black or white"):
-        read_picture(data.replace(struct.pack("<HH", 262, 3), struct.pack("<HH", 261, 3)))
+        read_image(data.replace(struct.pack("<HH", 262, 3), struct.pack("<HH", 261, 3)))
 
 
 def test_a_loaded_image_still_tells_what_its_tags_say(rgb):
     deep = rgb[..., 0].astype(np.uint16) * 257
     with Image.open(io.BytesIO(tiff(deep, photometric="miniswhite"))) as image:
         image.load()
-        assert (read_picture(image).samples == 65535 - deep).all()
+        assert (read_image(image).samples == 65535 - deep).all()
 
 
 def test_unspecified_code_points_say_nothing():
     unspecified = (b"cICP", b"\2\2\0\1")
-    picture = read_picture(png(2, 1, 2, 8, COLOUR, unspecified, profile_chunk(ADOBE)))
-    assert picture.profile == ADOBE
-    assert read_picture(png(2, 1, 2, 8, COLOUR, unspecified, gamma(1.0))).profile
-    assert read_picture(png(2, 1, 2, 8, COLOUR, unspecified)).profile is None
+    image = read_image(png(2, 1, 2, 8, COLOUR, unspecified, profile_chunk(ADOBE)))
+    assert image.profile == ADOBE
+    assert read_image(png(2, 1, 2, 8, COLOUR, unspecified, gamma(1.0))).profile
+    assert read_image(png(2, 1, 2, 8, COLOUR, unspecified)).profile is None
 
 
 def test_shapes_of_pixels_and_crops_without_a_place_are_named(rgb):
     gif = bytearray(saved(Image.fromarray(rgb[..., 0]), "GIF"))
     gif[12] = 113
-    assert "2 times as wide" in read_picture(bytes(gif)).notes[0]
+    assert "2 times as wide" in read_image(bytes(gif)).notes[0]
     data = b"".join(
         boxed(b"ipma", struct.pack(">IIHBBB", 0, 1, 1, 2, 1, 2)) if kind == b"ipma" else
         boxed(b"ipco", boxed(b"pasp", struct.pack(">II", 2, 1)) + boxed(b"clap", bytes(32)))

@@ -1,4 +1,4 @@
-"""Comparisons compare like with like: one rate, the same pictures, the same measures."""
+"""Comparisons compare like with like: one rate, the same images, the same measures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dictco_lib.evaluation.curves import load_curve, load_curves, load_per_image
 from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.evaluation.rate import colour_bytes, rate
 from dictco_lib.evaluation.rd import evaluate, save_report
-from dictco_lib.evaluation.report import identity, picture_names, remarks
+from dictco_lib.evaluation.report import identity, image_names, remarks
 from dictco_lib.files import data_file
 
 QUALITIES = (10.0, 90.0)
@@ -39,12 +39,12 @@ def folder(photo, tmp_path):
     return fill(tmp_path / "photos", photo)
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def measured(nano, folder, qualities=QUALITIES, **options):
-    return evaluate(nano, pictures(folder), qualities, folder=folder, **options)
+    return evaluate(nano, images(folder), qualities, folder=folder, **options)
 
 
 # --- what a rate is -------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_a_report_tells_what_lies_beside(capsys, nano, photo, folder, tmp_path):
     assert "+bytes" in out and "profiles, alpha and metadata take" in out
 
 
-def test_a_grey_picture_is_grey_for_every_codec(photo, tmp_path):
+def test_a_grey_image_is_grey_for_every_codec(photo, tmp_path):
     grey = Image.fromarray(photo).convert("L")
     grey.save(tmp_path / "grey.png")
     for key in ("jpeg_420", "jpeg_444", "webp", "avif_444_psnr", "jpeg2000"):
@@ -136,49 +136,49 @@ def test_sixteen_bits_are_measured_as_eight_by_all(nano, photo, tmp_path):
 # --- names and identity ---------------------------------------------------------------------
 
 
-def test_pictures_of_one_name_in_sub_folders_are_told_apart(nano, photo, folder):
+def test_images_of_one_name_in_sub_folders_are_told_apart(nano, photo, folder):
     (folder / "deeper").mkdir()
     Image.fromarray(photo[::-1]).save(folder / "deeper" / "a.png")
     report = measured(nano, folder)
     names = ["a.png", "b.png", "deeper/a.png"]
     assert [row["image"] for row in report["per_image"][:3]] == names == list(report["pictures"])
-    ((_, anchor),) = anchors(["jpeg_420"], pictures(folder), folder=folder)
+    ((_, anchor),) = anchors(["jpeg_420"], images(folder), folder=folder)
     assert anchor["pictures"] == report["pictures"]
     shots = report["pictures"]
     assert shots["a.png"] == identity(photo) != shots["deeper/a.png"]
 
 
-def test_a_picture_listed_twice_counts_once(nano, folder):
-    paths = pictures(folder)
+def test_a_image_listed_twice_counts_once(nano, folder):
+    paths = images(folder)
     report = evaluate(nano, paths + paths[:1], (50.0,))
     assert [row["image"] for row in report["per_image"]] == ["a.png", "b.png"]
     ((_, anchor),) = anchors(["jpeg_420"], paths + paths)
     assert len(anchor["per_image"]) == 2 * len(CODECS["jpeg_420"].ladder)
     Image.open(folder / "a.png").save(folder / "copy.png")
     assert "counted twice: a.png, copy.png are the same" in remarks(measured(nano, folder, (50.0,)))
-    assert picture_names([folder / "a.png"]) == {folder / "a.png": "a.png"}
+    assert image_names([folder / "a.png"]) == {folder / "a.png": "a.png"}
 
 
 def test_the_order_of_folders_does_not_change_names(tmp_path):
     paths = [tmp_path / "x" / "a.png", tmp_path / "y" / "a.png"]
-    assert list(picture_names(paths).values()) == ["x/a.png", "y/a.png"]
-    assert list(picture_names(paths[:1], tmp_path).values()) == ["x/a.png"]
+    assert list(image_names(paths).values()) == ["x/a.png", "y/a.png"]
+    assert list(image_names(paths[:1], tmp_path).values()) == ["x/a.png"]
 
 
 # --- means ----------------------------------------------------------------------------------
 
 
-def test_a_small_picture_takes_only_itself_out_of_the_mean(nano, photo, folder, tmp_path):
+def test_a_small_image_takes_only_itself_out_of_the_mean(nano, photo, folder, tmp_path):
     whole = measured(nano, folder)
     Image.fromarray(photo[:160, :200]).save(folder / "small.png")  # 161 would do
     report = measured(nano, folder)
     assert report["left_out"] == {"ms-ssim-rgb": ["small.png"]}
     assert report["results"]["ms-ssim-rgb"] == whole["results"]["ms-ssim-rgb"]
     assert report["results"]["bpp"] != whole["results"]["bpp"]
-    assert any("MS-SSIM of 2 of 3 pictures; without small.png" in x for x in remarks(report))
+    assert any("MS-SSIM of 2 of 3 images; without small.png" in x for x in remarks(report))
     save_report(report, tmp_path / "three.json")
     save_report(whole, tmp_path / "two.json")
-    # A curve of MS-SSIM has the rates of the pictures that have it.
+    # A curve of MS-SSIM has the rates of the images that have it.
     three, two = (load_curve(tmp_path / f"{n}.json", "MS-SSIM") for n in ("three", "two"))
     assert (three.bpp, three.psnr) == (pytest.approx(two.bpp), pytest.approx(two.psnr))
     assert three.conditions.left_out == ("small.png",)
@@ -189,15 +189,15 @@ def test_a_small_picture_takes_only_itself_out_of_the_mean(nano, photo, folder, 
         compare(*(load_curve(tmp_path / f"{n}.json") for n in ("three", "two")))
 
 
-def test_a_picture_that_comes_back_unchanged_takes_only_itself_out(photo, folder, tmp_path):
+def test_a_image_that_comes_back_unchanged_takes_only_itself_out(photo, folder, tmp_path):
     Image.new("RGB", (48, 64), (128, 128, 128)).save(folder / "flat.png")
-    ((_, report),) = anchors(["jpeg_444"], pictures(folder))
+    ((_, report),) = anchors(["jpeg_444"], images(folder))
     assert report["left_out"]["psnr-rgb"] == ["flat.png"]
     assert np.isfinite(report["results"]["psnr-rgb"]).all()
-    assert any("PSNR of 2 of 3 pictures; without flat.png" in line for line in remarks(report))
+    assert any("PSNR of 2 of 3 images; without flat.png" in line for line in remarks(report))
     save_report(report, tmp_path / "three.json")
     (folder / "flat.png").unlink()
-    ((_, whole),) = anchors(["jpeg_444"], pictures(folder))
+    ((_, whole),) = anchors(["jpeg_444"], images(folder))
     save_report(whole, tmp_path / "two.json")
     three, two = (load_curve(tmp_path / f"{n}.json") for n in ("three", "two"))
     assert three.bpp == pytest.approx(two.bpp, abs=1e-6)  # reports of anchors are rounded
@@ -205,7 +205,7 @@ def test_a_picture_that_comes_back_unchanged_takes_only_itself_out(photo, folder
     assert load_per_image(tmp_path / "three.json").keys() == {"a.png", "b.png"}
 
 
-def test_reports_of_small_pictures_only_have_no_ms_ssim(nano, photo, tmp_path):
+def test_reports_of_small_images_only_have_no_ms_ssim(nano, photo, tmp_path):
     Image.fromarray(photo[:64, :64]).save(tmp_path / "a.png")
     report = evaluate(nano, [tmp_path / "a.png"], QUALITIES)
     assert "ms-ssim-rgb" not in report["results"]
@@ -229,7 +229,7 @@ def test_a_value_that_is_no_number_is_damage(tmp_path, value):
             load(tmp_path / "r.json")
 
 
-def test_a_report_of_before_with_a_small_picture_gives_a_curve(tmp_path):
+def test_a_report_of_before_with_a_small_image_gives_a_curve(tmp_path):
     rows = [
         {"image": i, "quality": q, "bpp": q + n, "psnr-rgb": 30.0 + q, "ms-ssim-rgb": s}
         for q in (1.0, 2.0)
@@ -248,7 +248,7 @@ def test_a_report_of_before_with_a_small_picture_gives_a_curve(tmp_path):
 
 @pytest.fixture(scope="module")
 def two(nano, photo, tmp_path_factory):
-    """Files of two reports: of a and b; and of b, c, and another picture called a."""
+    """Files of two reports: of a and b; and of b, c, and another image called a."""
     tmp_path = tmp_path_factory.mktemp("two")
     folder = fill(tmp_path / "photos", photo)
     save_report(measured(nano, folder), tmp_path / "one.json")
@@ -258,7 +258,7 @@ def two(nano, photo, tmp_path_factory):
     return [str(tmp_path / f"{name}.json") for name in ("one", "two")]
 
 
-def test_reports_of_other_pictures_are_refused(capsys, two, tmp_path):
+def test_reports_of_other_images_are_refused(capsys, two, tmp_path):
     assert main(["bdrate", *two]) == 1
     err = capsys.readouterr().err
     assert "of one name but not the same: a.png" in err
@@ -271,22 +271,22 @@ def test_reports_of_other_pictures_are_refused(capsys, two, tmp_path):
 def test_what_reports_share_can_be_compared(capsys, two, tmp_path):
     assert main(["bdrate", *two, "--common", "--per-image"]) == 0
     out, err = capsys.readouterr()
-    assert "two.json (1 common pictures)" in out and "+0.00 % mean of 1 pictures" in out
+    assert "two.json (1 common images)" in out and "+0.00 % mean of 1 images" in out
     assert "a.png is left out" in err and "not the same: a.png" in err
     assert "c.png is left out: only one" in err
     one, other = load_curves(two, common=True)
-    assert one.bpp == other.bpp and list(one.conditions.pictures) == ["b.png"]
+    assert one.bpp == other.bpp and list(one.conditions.images) == ["b.png"]
     assert main(["plot", str(tmp_path / "rd.png"), *two, "--common"]) == 0
     assert "not the same" not in capsys.readouterr().err
 
 
-def test_no_picture_in_common_is_named(capsys, two):
+def test_no_image_in_common_is_named(capsys, two):
     assert main(["bdrate", two[0], "published:vtm"]) == 1
     err = capsys.readouterr().err
     assert "published:vtm of 24" in err and "24 only in published:vtm: kodim01.png" in err
     for common in (["--common"], []):
         assert main(["bdrate", two[0], str(data_file("kodak_webp.json")), *common]) == 1
-    assert "no picture in common" in capsys.readouterr().err
+    assert "no image in common" in capsys.readouterr().err
 
 
 def test_means_without_rows_cannot_be_cut(tmp_path, capsys):
@@ -300,10 +300,10 @@ def test_means_without_rows_cannot_be_cut(tmp_path, capsys):
         assert text in capsys.readouterr().err
     whole = str(data_file("classroom_kodak.json"))
     assert main(["bdrate", whole, str(tmp_path / "r.json"), "--common"]) == 0
-    assert "23 common pictures" in capsys.readouterr().out
+    assert "23 common images" in capsys.readouterr().out
 
 
-def test_pictures_that_were_renamed_are_the_same(two, tmp_path):
+def test_images_that_were_renamed_are_the_same(two, tmp_path):
     (tmp_path / "two.json").write_text(Path(two[0]).read_text().replace("a.png", "z.png"))
     found = compare(load_curve(two[0]), load_curve(tmp_path / "two.json"))
     assert found.rate == pytest.approx(0, abs=1e-6) and not found.unlike
@@ -332,9 +332,9 @@ def test_foreign_results_are_doubted(tmp_path, two):
     curve = {"bpp": [0.1, 5.0], "psnr": [5.0, 60.0]}
     (tmp_path / "foreign.json").write_text(json.dumps({"name": "x", "results": curve}))
     doubts = compare(load_curve(two[0]), load_curve(tmp_path / "foreign.json")).doubts()
-    assert any("foreign.json does not say its pictures" in text for text in doubts)
+    assert any("foreign.json does not say its images" in text for text in doubts)
     assert any("foreign.json does not say of which colours" in text for text in doubts)
-    with pytest.raises(CurveError, match="does not say its pictures"):
+    with pytest.raises(CurveError, match="does not say its images"):
         load_curves([two[0], str(tmp_path / "foreign.json")], common=True)
 
 
@@ -350,24 +350,24 @@ def test_other_modes_and_overruled_routers_are_named(capsys, nano, folder, tmp_p
         assert "real.json holds bits of real files" in err and "estimated.json estimates" in err
         assert "estimated.json was measured with the router overruled (uniform)" in err
     assert main(["bdrate", str(real), str(estimated), "--per-image"]) == 0
-    assert capsys.readouterr().err.count("(uniform)") == 1  # not once a picture
+    assert capsys.readouterr().err.count("(uniform)") == 1  # not once an image
     assert not compare(load_curve(real), load_curve(real)).unlike
 
 
 @pytest.mark.parametrize("report", ["kodak_webp", "classroom_kodak", "classroom_twin_kodak"])
-def test_shipped_reports_and_published_curves_are_of_the_same_pictures(report):
+def test_shipped_reports_and_published_curves_are_of_the_same_images(report):
     ours = load_curve(data_file(f"{report}.json"))
-    assert len(ours.conditions.pictures) == 24 and ours.conditions.is_digested
+    assert len(ours.conditions.images) == 24 and ours.conditions.is_digested
     for spec in ("published:vtm", data_file("kodak_jpeg_420.json")):
         assert not compare(load_curve(spec), ours).unlike
 
 
-# --- one policy for pictures that fail ------------------------------------------------------
+# --- one policy for images that fail ------------------------------------------------------
 
 
 def test_both_leave_out_and_name_what_cannot_be_measured(capsys, nano, folder, tmp_path):
     (folder / "bad.png").write_bytes((folder / "a.png").read_bytes()[:2000])
-    (folder / "c.jpg").write_text("no picture")
+    (folder / "c.jpg").write_text("no image")
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     ours, theirs = tmp_path / "ours.json", tmp_path / "out"
     model = ["--model", tmp_path / "nano.safetensors", "--quality", 20, 80, "--out", ours]
@@ -378,8 +378,8 @@ def test_both_leave_out_and_name_what_cannot_be_measured(capsys, nano, folder, t
     for command in commands:
         assert main([str(a) for a in command]) == 1
         err = capsys.readouterr().err
-        assert "2 of 4 pictures failed and are left out: bad.png, c.jpg" in err
-        assert err.count("is damaged") == 1 and "c.jpg is no picture" in err
+        assert "2 of 4 images failed and are left out: bad.png, c.jpg" in err
+        assert err.count("is damaged") == 1 and "c.jpg is no image" in err
     for path in (ours, theirs / "jpeg_420.json", theirs / "webp.json"):
         report = json.loads(path.read_text())
         assert report["failed"].keys() == {"bad.png", "c.jpg"}
@@ -387,18 +387,18 @@ def test_both_leave_out_and_name_what_cannot_be_measured(capsys, nano, folder, t
     assert main(["bdrate", str(theirs / "jpeg_420.json"), str(ours)]) == 0
 
 
-def test_a_picture_that_one_codec_cannot_hold_fails_there_only(capsys, folder, tmp_path):
+def test_a_image_that_one_codec_cannot_hold_fails_there_only(capsys, folder, tmp_path):
     wide = np.random.default_rng(0).integers(0, 255, (1, 164, 3), np.uint8)
     Image.fromarray(wide).resize((16400, 8)).save(folder / "wide.png")
     out = tmp_path / "out"
     arguments = ["anchors", folder, "--codecs", "jpeg_444", "webp", "--out", out]
     assert main([str(a) for a in arguments]) == 1
-    assert "1 of 3 pictures failed and are left out: wide.png" in capsys.readouterr().err
+    assert "1 of 3 images failed and are left out: wide.png" in capsys.readouterr().err
     assert len(load_per_image(out / "jpeg_444.json")) == 3
     assert len(load_per_image(out / "webp.json")) == 2
     with pytest.raises(CurveError, match=r"1 failed in .*webp.json: wide.png"):
         compare(load_curve(out / "jpeg_444.json"), load_curve(out / "webp.json"))
     ((_, report),) = anchors(["webp"], [folder / "wide.png"])
     assert "results" not in report and list(report["failed"]) == ["wide.png"]
-    with pytest.raises(DictcoError, match="none of the 1 pictures"):
+    with pytest.raises(DictcoError, match="none of the 1 images"):
         list(anchors(["webp"], [folder / "gone.png"]))

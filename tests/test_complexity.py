@@ -28,7 +28,7 @@ from dictco_lib.evaluation.complexity import (
 from dictco_lib.evaluation.estimate import estimate, per_place
 from dictco_lib.evaluation.measure import estimated_rows
 from dictco_lib.evaluation.timing import bench
-from dictco_lib.images import eight_bit, read_picture
+from dictco_lib.images import eight_bit, read_image
 from dictco_lib.layers.hooks import hooked
 from dictco_lib.models import FAMILIES, PRESETS, Codec, wacnn
 from dictco_lib.training.loss import bits_per_image
@@ -57,7 +57,7 @@ def test_rooms_hold_all_parameters_and_all_work(config):
     elsewhere = ("latent_codec.entropy_bottleneck", "latent_codec.gain", "training_only")
     counted = [p.numel() for n, p in model.named_parameters() if not n.startswith(elsewhere)]
     assert sum(room.parameters for room in found) == sum(counted)
-    with FlopCounterMode(display=False) as counter:  # with numbers, on a real picture
+    with FlopCounterMode(display=False) as counter:  # with numbers, on a real image
         y = model.g_a(torch.rand(1, 3, 128, 192))
         level = torch.zeros(1) if config.lmbdas else None
         model.g_s(codec.run(MeanCoder(), level, y).latent)
@@ -97,7 +97,7 @@ def test_full_sizes_are_measured_without_memory(name):
     assert all(room.macs for room in rooms if room.name != "up to 1/1")  # a shuffle may be one
 
 
-def test_pictures_of_other_sizes_are_no_measure():
+def test_images_of_other_sizes_are_no_measure():
     with pytest.raises(ShapeError, match="multiples of 64"):
         measure_rooms(NANO, 100, 64)
 
@@ -154,9 +154,9 @@ def test_sight_of_transforms_leaves_random_numbers_alone():
 
 
 def test_an_estimate_is_what_the_likelihoods_say(model, photo):
-    picture = read_picture(photo[:65, :130])
-    (found,) = estimate(model, [picture], 50)
-    out = model(picture.pixels[None], 50, return_routing=True)
+    image = read_image(photo[:65, :130])
+    (found,) = estimate(model, [image], 50)
+    out = model(image.pixels[None], 50, return_routing=True)
     bits = bits_per_image(out["likelihoods"])
     assert found.y_bits.shape == (len(model.config.groups), 8, 12)
     assert found.z_bits.shape == (2, 3)
@@ -169,27 +169,27 @@ def test_an_estimate_is_what_the_likelihoods_say(model, photo):
         np.testing.assert_allclose(mine, -part[0].log2().sum(0).numpy(), rtol=1e-4)
     assert len(found.gates) == len(out["routing"])
     assert found.pixels.shape == (65, 130, 3)
-    error = np.mean((found.pixels.astype(float) - eight_bit(picture)) ** 2)
+    error = np.mean((found.pixels.astype(float) - eight_bit(image)) ** 2)
     assert found.mse == pytest.approx(error)
     assert found.psnr == pytest.approx(10 * np.log10(255**2 / error))
-    row = estimated_rows(model, [picture], 50)[0]
+    row = estimated_rows(model, [image], 50)[0]
     assert row["bpp"] == pytest.approx(found.bits / (65 * 130), rel=1e-4)
     assert row["psnr-rgb"] == pytest.approx(found.psnr, abs=0.01)
     is_mixture = model.config.experts > 1
     assert ("gate_entropy" in row) == is_mixture == (found.gate_entropy is not None)
 
 
-def test_pictures_of_a_batch_are_estimated_each_for_itself(nano, crops):
-    pictures = [read_picture(crop) for crop in crops[:3]]
-    together = estimate(nano, pictures, 50)
-    for picture, found in zip(pictures, together, strict=True):
-        (alone,) = estimate(nano, [picture], 50)
+def test_images_of_a_batch_are_estimated_each_for_itself(nano, crops):
+    images = [read_image(crop) for crop in crops[:3]]
+    together = estimate(nano, images, 50)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = estimate(nano, [image], 50)
         assert found.bits == pytest.approx(alone.bits, rel=1e-3)
         assert found.psnr == pytest.approx(alone.psnr, abs=0.02)
 
 
-def test_a_grey_picture_comes_back_grey(nano, photo):
-    (found,) = estimate(nano, [read_picture(np.ascontiguousarray(photo[:64, :64, 1]))], 50)
+def test_a_grey_image_comes_back_grey(nano, photo):
+    (found,) = estimate(nano, [read_image(np.ascontiguousarray(photo[:64, :64, 1]))], 50)
     assert (found.pixels == found.pixels[..., :1]).all()
 
 
@@ -200,16 +200,16 @@ def test_bits_of_z_are_shared_out_among_its_places():
 
 
 def test_parts_are_switched_off_in_every_member(model, photo):
-    picture = read_picture(photo[:64, :64])
-    intact = ablations.reconstruct(model, picture, 50)
+    image = read_image(photo[:64, :64])
+    intact = ablations.reconstruct(model, image, 50)
     names = ablations.parts_of(model)
-    means = ablations.mean_outputs(model, [picture], (50,))
+    means = ablations.mean_outputs(model, [image], (50,))
     for part in names:
         with ablations.switched_off(model, [part], means):
-            changed = ablations.reconstruct(model, picture, 50)
+            changed = ablations.reconstruct(model, image, 50)
         is_same = np.array_equal(changed.bits, intact.bits)
         assert is_same == (part == "gains"), part  # untrained gains are one step anyway
-    again = ablations.reconstruct(model, picture, 50)
+    again = ablations.reconstruct(model, image, 50)
     assert np.array_equal(again.bits, intact.bits)
     for part in ablations.PARTS.keys() - set(names):
         with pytest.raises(OptionError, match=part), ablations.switched_off(model, [part]):

@@ -5,7 +5,7 @@ import torch
 from skimage import data
 
 from dictco_lib import cores
-from dictco_lib.coding import decode_picture, encode
+from dictco_lib.coding import decode_image, encode
 
 
 @pytest.fixture
@@ -82,6 +82,6 @@ def test_a_busy_machine_makes_and_reads_the_same_file(load, nano, monkeypatch):
     idle = encode(nano, photo).data
     load(9)
     assert encode(nano, photo).data == idle
-    decode_picture(nano, idle)
+    decode_image(nano, idle)
     encode(nano, photo, fast=True)
     assert seen == [4, 1, 1, 4]

@@ -146,7 +146,7 @@ def two_reports(tmp_path):
     return one, write(tmp_path / "two.json", results, name="codec", per_image=two)
 
 
-def test_pictures_are_compared_one_by_one(two_reports):
+def test_images_are_compared_one_by_one(two_reports):
     found, failed = compare_per_image(*map(load_per_image, two_reports))
     assert {image: round(r.rate, 6) for image, r in found.items()} == {"a": -50.0, "b": -10.0}
     assert list(failed) == ["z.png"] and "PSNR goes from" in failed["z.png"]
@@ -155,8 +155,8 @@ def test_pictures_are_compared_one_by_one(two_reports):
 def test_bdrate_prints_mean_and_extremes_and_warns(capsys, two_reports):
     assert main(["bdrate", *map(str, two_reports), "--per-image", "--common"]) == 0
     out, err = capsys.readouterr()
-    assert "two.json (3 common pictures)" in out
-    assert "-30.00 % mean of 2 pictures, -50.00 % to -10.00 %" in out
+    assert "two.json (3 common images)" in out
+    assert "-30.00 % mean of 2 images, -50.00 % to -10.00 %" in out
     assert all(f"{name} is left out" in err for name in ("z.png", "q", "p"))
     assert main(["bdrate", "published:VTM", "published:DCAE"]) == 0
     out, err = capsys.readouterr()
@@ -175,7 +175,7 @@ def test_curves_of_ms_ssim_are_compared_and_drawn(capsys, tmp_path):
     files = [str(tmp_path / f"{name}.json") for name in ("one", "two")]
     assert main(["bdrate", *files, "--metric", "ms-ssim", "--per-image"]) == 0
     out = capsys.readouterr().out
-    assert "same MS-SSIM" in out and "10.0-19.0" in out and "-50.00 % mean of 1 pictures" in out
+    assert "same MS-SSIM" in out and "10.0-19.0" in out and "-50.00 % mean of 1 images" in out
     assert main(["plot", str(tmp_path / "rd.png"), *files, "--metric", "ms-ssim"]) == 0
     assert (tmp_path / "rd.png").stat().st_size > 10_000
 
@@ -183,7 +183,7 @@ def test_curves_of_ms_ssim_are_compared_and_drawn(capsys, tmp_path):
 def test_reports_without_rows_are_named(capsys, tmp_path):
     assert main(["bdrate", "published:hm", "published:vtm", "--per-image"]) == 1
     assert "published:hm has no rows" in capsys.readouterr().err
-    with pytest.raises(CurveError, match="no picture can be compared"):
+    with pytest.raises(CurveError, match="no image can be compared"):
         compare_per_image({"a": Curve("a", BPP, PSNR)}, {})
     write(tmp_path / "r.json", {"bpp": BPP, "psnr": PSNR}, per_image=[{"image": "a"}])
     with pytest.raises(CurveError, match="lacks image, bpp or PSNR"):

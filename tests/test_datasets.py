@@ -54,8 +54,8 @@ def make_set(folder, url, **contents) -> PublicSet:
 def toy(tmp_path, server):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("set/a.png", b"picture a")
-        archive.writestr("set/../../b.png", b"picture b")
+        archive.writestr("set/a.png", b"image a")
+        archive.writestr("set/../../b.png", b"image b")
         archive.writestr("__MACOSX/set/._a.png", b"ghost")
         archive.writestr("set/readme.txt", b"text")
     return make_set(
@@ -71,7 +71,7 @@ def test_a_set_is_fetched_checked_and_unpacked(toy, tmp_path):
     fetch(toy, folder, counts.append)
     assert check(toy, folder) == RIGHT
     assert sum(counts) == toy.bytes and len(counts) > 3
-    assert (folder / "set" / "b.png").read_bytes() == b"picture b"
+    assert (folder / "set" / "b.png").read_bytes() == b"image b"
     # Nothing else: no temporary files, no ghosts, nothing outside the folder.
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == 2 + 4
 

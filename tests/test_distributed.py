@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from dictco_lib.checkpoints import fingerprint, load_checkpoint
-from dictco_lib.images import demo_photos
+from dictco_lib.images import demo_images
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """
 model = "nano"
 data = ["scikit-image"]
-validation = ["pictures"]
+validation = ["images"]
 out = "{out}"
 steps = 2
 batch_size = 4
@@ -55,11 +55,9 @@ def launch(recipe: Path, processes: int) -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "pictures").mkdir()
-    for i, picture in enumerate(list(demo_photos().values())[:3]):  # an odd number to share
-        Image.open(picture).convert("RGB").crop((0, 0, 128, 128)).save(
-            folder / "pictures" / f"{i}.png"
-        )
+    (folder / "images").mkdir()
+    for i, image in enumerate(list(demo_images().values())[:3]):  # an odd number to share
+        Image.open(image).convert("RGB").crop((0, 0, 128, 128)).save(folder / "images" / f"{i}.png")
     for processes in (1, 2):
         recipe = folder / f"recipe_{processes}.toml"
         recipe.write_text(RECIPE.format(out=f"run_{processes}"))

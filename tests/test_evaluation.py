@@ -25,7 +25,7 @@ from dictco_lib.evaluation.measure import batches
 from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
 from dictco_lib.evaluation.rd import (
     evaluate,
-    pictures_in,
+    images_in,
     save_report,
 )
 
@@ -54,13 +54,13 @@ def folder(photo, tmp_path):
     folder.mkdir()
     Image.fromarray(photo).save(folder / "a.png")
     Image.fromarray(photo[:, ::-1]).save(folder / "b.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
 @pytest.fixture
 def report(nano, folder):
-    return evaluate(nano, pictures_in(folder), (10.0, 60.0, 100.0))
+    return evaluate(nano, images_in(folder), (10.0, 60.0, 100.0))
 
 
 def test_a_report_counts_the_bytes_of_files(report):
@@ -96,7 +96,7 @@ def test_a_report_tells_how_to_make_it_again(report, nano):
 
 # The bound is that of test_real_bits_are_estimated_bits in test_coding.py.
 def test_estimated_bits_are_a_little_below_real_ones(report, nano, folder):
-    estimated = evaluate(nano, pictures_in(folder), (10.0, 60.0, 100.0), mode="estimated")
+    estimated = evaluate(nano, images_in(folder), (10.0, 60.0, 100.0), mode="estimated")
     assert "estimated" in estimated["name"] and estimated["setup"]["mode"] == "estimated"
     assert estimated["results"].keys() >= {"bpp", "psnr-rgb", "ms-ssim-rgb", "forward_s"}
     for real, row in zip(report["per_image"], estimated["per_image"], strict=True):
@@ -110,17 +110,17 @@ def test_a_model_in_training_mode_is_not_measured(nano, folder):
     nano.train()
     try:
         with pytest.raises(DictcoError, match="eval"):
-            evaluate(nano, pictures_in(folder), (50.0,), mode="estimated")
+            evaluate(nano, images_in(folder), (50.0,), mode="estimated")
     finally:
         nano.eval()
 
 
-def test_batches_hold_pictures_of_equal_upright_size(nano, photo, folder):
+def test_batches_hold_images_of_equal_upright_size(nano, photo, folder):
     Image.fromarray(photo[:80, :70]).save(folder / "c.png")
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.fromarray(np.rot90(photo).copy()).save(folder / "d.png", exif=turned)
-    paths = pictures_in(folder)
+    paths = images_in(folder)
     names = [[path.stem for path in batch] for batch in batches(paths, 2)]
     assert names == [["a", "b"], ["d"], ["c"]]
     assert [len(batch) for batch in batches(paths, 1)] == [1, 1, 1, 1]
@@ -136,34 +136,34 @@ def test_batches_hold_pictures_of_equal_upright_size(nano, photo, folder):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_estimates_what_a_cpu_estimates(nano, folder):
     options = {"mode": "estimated", "batch_size": 2}
-    want = evaluate(nano, pictures_in(folder), (50.0,), **options)["results"]
-    got = evaluate(copy.deepcopy(nano).cuda(), pictures_in(folder), (50.0,), **options)["results"]
+    want = evaluate(nano, images_in(folder), (50.0,), **options)["results"]
+    got = evaluate(copy.deepcopy(nano).cuda(), images_in(folder), (50.0,), **options)["results"]
     assert got["bpp"] == pytest.approx(want["bpp"], rel=1e-3)
     assert got["psnr-rgb"] == pytest.approx(want["psnr-rgb"], abs=0.01)
 
 
-def test_mistakes_are_not_blamed_on_pictures(nano, folder):
+def test_mistakes_are_not_blamed_on_images(nano, folder):
     with pytest.raises(QualityError):
-        evaluate(nano, pictures_in(folder), (101.0,))
+        evaluate(nano, images_in(folder), (101.0,))
     with pytest.raises(DictcoError, match="mode 'guessed'"):
-        evaluate(nano, pictures_in(folder), mode="guessed")
-    (folder / "c.png").write_text("no picture")
-    with pytest.raises(DictcoError, match="none of the 1 pictures .*c.png"):
+        evaluate(nano, images_in(folder), mode="guessed")
+    (folder / "c.png").write_text("no image")
+    with pytest.raises(DictcoError, match="none of the 1 images .*c.png"):
         evaluate(nano, [folder / "c.png"], (50.0,))
 
 
 @pytest.mark.parametrize("mode", ["real", "estimated"])
-def test_damaged_pictures_are_named_and_left_out(capsys, nano, folder, tmp_path, mode):
+def test_damaged_images_are_named_and_left_out(capsys, nano, folder, tmp_path, mode):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     damaged = (folder / "a.png").read_bytes()[:2000]  # its header is whole
     (folder / "aa.png").write_bytes(damaged)
-    (folder / "c.jpg").write_text("no picture")
+    (folder / "c.jpg").write_text("no image")
     out = tmp_path / "report.json"
     arguments = ["evaluate", folder, "--model", tmp_path / "nano.safetensors", "--out", out]
     arguments += ["--mode", mode, "--quality", 20, 80, "--device", "cpu"]
     assert main([str(a) for a in arguments]) == 1
     error = capsys.readouterr().err
-    assert "2 of 4 pictures failed and are left out: aa.png, c.jpg" in error
+    assert "2 of 4 images failed and are left out: aa.png, c.jpg" in error
     report = json.loads(out.read_text())
     assert report["failed"].keys() == {"aa.png", "c.jpg"}
     assert [row["image"] for row in report["per_image"]] == ["a.png", "b.png"] * 2
@@ -195,9 +195,9 @@ def test_batches_are_dealt_out_whole(nano, photo, folder):
             return sent.pop(0) + items
 
     options = {"mode": "estimated", "batch_size": 2}
-    alone = evaluate(nano, pictures_in(folder), (20.0, 80.0), **options)
-    evaluate(nano, pictures_in(folder), (20.0, 80.0), **options, team=First(0, 2))
-    shared = evaluate(nano, pictures_in(folder), (20.0, 80.0), **options, team=Second(1, 2))
+    alone = evaluate(nano, images_in(folder), (20.0, 80.0), **options)
+    evaluate(nano, images_in(folder), (20.0, 80.0), **options, team=First(0, 2))
+    shared = evaluate(nano, images_in(folder), (20.0, 80.0), **options, team=Second(1, 2))
     assert without_machine_numbers(shared) == without_machine_numbers(alone)
 
 
@@ -205,7 +205,7 @@ def test_batches_are_dealt_out_whole(nano, photo, folder):
 def test_two_processes_give_the_table_of_one(capsys, nano, photo, folder, tmp_path):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     Image.fromarray(photo[:100, :90]).save(folder / "c.png")
-    (folder / "d.png").write_text("no picture")
+    (folder / "d.png").write_text("no image")
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     arguments = ["evaluate", folder, "--model", tmp_path / "nano.safetensors", "--device", "cpu"]
     arguments += ["--quality", 20, 80, "--out"]
@@ -221,7 +221,7 @@ def test_two_processes_give_the_table_of_one(capsys, nano, photo, folder, tmp_pa
         cwd=Path(__file__).parents[1],
         env=os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 1 and "1 of 4 pictures failed" in done.stderr, done.stderr
+    assert done.returncode == 1 and "1 of 4 images failed" in done.stderr, done.stderr
     assert done.stdout.count("PSNR dB") == 1  # only one of them prints
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what each of the two has; more would add in another order
@@ -265,7 +265,7 @@ def test_infinite_values_are_null_in_a_report_and_make_no_curve(report, tmp_path
         load_curve(tmp_path / "report.json")
 
 
-def test_rows_of_old_and_new_reports_are_curves_of_pictures(report, tmp_path):
+def test_rows_of_old_and_new_reports_are_curves_of_images(report, tmp_path):
     save_report(report, tmp_path / "report.json")
     curves = load_per_image(tmp_path / "report.json")
     assert curves.keys() == {"a.png", "b.png"} and len(curves["a.png"].bpp) == 3
@@ -274,7 +274,7 @@ def test_rows_of_old_and_new_reports_are_curves_of_pictures(report, tmp_path):
 
 
 def test_empty_folders_are_named(tmp_path):
-    with pytest.raises(ImageError, match="no pictures"):
-        pictures_in(tmp_path)
+    with pytest.raises(ImageError, match="no images"):
+        images_in(tmp_path)
     with pytest.raises(ImageError, match="no folder"):
-        pictures_in(tmp_path / "none")
+        images_in(tmp_path / "none")

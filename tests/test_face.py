@@ -1,4 +1,4 @@
-"""What Python users hand in: every form of picture and file, and one named error for the rest."""
+"""What Python users hand in: every form of image and file, and one named error for the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import dictco_lib
-from dictco_lib.coding import decode_picture, read_header, to_latent
+from dictco_lib.coding import decode_image, read_header, to_latent
 from dictco_lib.errors import BitstreamError, DictcoError, ImageError, OptionError, QualityError
 
 
@@ -52,7 +52,7 @@ class Pipe:
         return self.data.read(*args)
 
 
-def test_every_form_of_a_picture_gives_the_same_file(nano, small, png, encoded):
+def test_every_form_of_a_image_gives_the_same_file(nano, small, png, encoded):
     data = png.read_bytes()
     tensor = torch.from_numpy(small.astype(np.float32) / 255).permute(2, 0, 1)
     with png.open("rb") as file:
@@ -66,7 +66,7 @@ def test_every_form_of_a_picture_gives_the_same_file(nano, small, png, encoded):
             assert dictco_lib.encode(nano, form, 50).data == encoded.data, type(form)
 
 
-def test_every_form_of_a_file_gives_the_same_picture(nano, encoded, tmp_path):
+def test_every_form_of_a_file_gives_the_same_image(nano, encoded, tmp_path):
     data = encoded.data
     path = tmp_path / "small.dco"
     path.write_bytes(data)
@@ -90,17 +90,17 @@ def test_every_form_of_a_file_gives_the_same_picture(nano, encoded, tmp_path):
     assert read_header(path).width == 40
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "nothing": None,
     "a number": 5,
     "a list": [[1, 2], [3, 4]],
     "an object": object(),
     "an empty name": "",
     "a NUL": "a\0b.png",
-    "a missing file": "no/such/picture.png",
+    "a missing file": "no/such/image.png",
     "a folder": ".",
     "no bytes": b"",
-    "bytes of no picture": b"GIF89a nonsense",
+    "bytes of no image": b"GIF89a nonsense",
     "an empty file": io.BytesIO(),
     "text": io.StringIO("text"),
     "four dimensions": np.zeros((3, 4, 5, 6)),
@@ -120,10 +120,10 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("what", NO_PICTURES)
-def test_what_is_no_picture_is_an_image_error(nano, what):
+@pytest.mark.parametrize("what", NO_IMAGES)
+def test_what_is_no_image_is_an_image_error(nano, what):
     with pytest.raises(ImageError) as caught:
-        dictco_lib.encode(nano, NO_PICTURES[what])
+        dictco_lib.encode(nano, NO_IMAGES[what])
     assert len(str(caught.value)) < 500
 
 
@@ -187,7 +187,7 @@ def test_what_is_no_model_is_named(model, small, encoded):
         lambda: dictco_lib.encode(model, small),
         lambda: dictco_lib.encode_to(model, small, bpp=1),
         lambda: dictco_lib.decode(model, encoded),
-        lambda: decode_picture(model, encoded),
+        lambda: decode_image(model, encoded),
         lambda: to_latent(model, small),
     ):
         with pytest.raises(OptionError, match="expected a codec"):

@@ -61,8 +61,8 @@ def test_files_decode_to_what_was_encoded_and_cost_what_was_estimated(model, pho
 
 def test_the_first_slices_alone_decode_as_well(model, photo):
     data = dictco_lib.encode(model, photo[:70, :70], 50).data
-    pictures = [np.asarray(dictco_lib.decode(model, data, slices=k)) for k in range(3)]
-    assert not np.array_equal(pictures[0], pictures[2])
+    images = [np.asarray(dictco_lib.decode(model, data, slices=k)) for k in range(3)]
+    assert not np.array_equal(images[0], images[2])
 
 
 def test_a_slice_depends_on_earlier_slices_and_not_on_itself(model):

@@ -25,9 +25,9 @@ from dictco_lib import files, progress
 from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.errors import DictcoError, DiskFull, ImageError, OutputError
-from dictco_lib.evaluation.rd import pictures_in
-from dictco_lib.images import find_pictures, looks_like_picture, read_picture
-from dictco_lib.training.data import Photos
+from dictco_lib.evaluation.rd import images_in
+from dictco_lib.images import find_images, looks_like_image, read_image
+from dictco_lib.training.data import TrainingImages
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
 JXL = b"\xff\x0a" + bytes(40)
@@ -62,7 +62,7 @@ def run(capsys, model, monkeypatch, tmp_path):
     return command
 
 
-def picture(path: Path | str, seed: int = 0, size: tuple[int, int] = (40, 30)) -> Path:
+def image(path: Path | str, seed: int = 0, size: tuple[int, int] = (40, 30)) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
@@ -92,20 +92,20 @@ def mixed_folder(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.zeros((9, 8), np.uint8)).save(folder / name)
         else:
-            picture(folder / name)
-    picture(folder / "no_suffix")
+            image(folder / name)
+    image(folder / "no_suffix")
     (folder / "really_png.jpeg").write_bytes((folder / "b.PNG").read_bytes())
     (folder / "x.HEIC").write_bytes(HEIC)
     (folder / "phone.jpg").write_bytes(HEIC)  # some phones call it so
     (folder / "y.jxl").write_bytes(JXL)
     (folder / "z.dng").write_bytes((folder / "b.PNG").read_bytes())  # as a preview in it
     (folder / "w.psd").write_bytes(b"8BPS" + bytes(60))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     (folder / "empty").write_bytes(b"")
     (folder / ".hidden.png").write_bytes((folder / "b.PNG").read_bytes())
     (folder / "._a.jpg").write_bytes(b"\0\5\x16\7" + bytes(80))
-    picture(folder / "__MACOSX" / "a.jpg")
-    picture(folder / ".cache" / "a.jpg")
+    image(folder / "__MACOSX" / "a.jpg")
+    image(folder / ".cache" / "a.jpg")
     os.mkfifo(folder / "pipe.png")
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(os.path.relpath(folder / "socket.png"))
@@ -139,26 +139,26 @@ def no_plugin(name: str):
 
 
 def test_a_search_takes_what_a_single_call_takes_and_names_the_rest(mixed):
-    found = find_pictures(mixed)
+    found = find_images(mixed)
     assert [str(p.relative_to(mixed)) for p in found.taken] == TAKEN
     reasons = {str(p.relative_to(mixed)): reason for p, reason in found.skipped.items()}
     assert reasons.keys() == SKIPPED.keys()
     assert all(SKIPPED[name] in reason for name, reason in reasons.items()), reasons
     assert sorted(p.name for p in found.others) == ["empty", "notes.txt"]
     for path in found.taken:
-        read_picture(path)
+        read_image(path)
     for name, reason in SKIPPED.items():
         path = mixed / name
         with pytest.raises(ImageError, match="does not exist" if "nothing" in name else reason):
-            read_picture(path)
-    assert pictures_in(mixed) == found.taken
-    assert [Path(item.path) for item in Photos((str(mixed),)).items] == found.taken
+            read_image(path)
+    assert images_in(mixed) == found.taken
+    assert [Path(item.path) for item in TrainingImages((str(mixed),)).items] == found.taken
 
 
-def test_tar_shards_hold_the_same_pictures_as_folders(mixed, caplog):
+def test_tar_shards_hold_the_same_images_as_folders(mixed, caplog):
     with tarfile.open(mixed.parent / "shard.tar", "w") as tar:
         tar.add(mixed, "top", filter=lambda m: None if m.issym() or m.isfifo() else m)
-    items = Photos((str(mixed.parent / "shard.tar"),)).items
+    items = TrainingImages((str(mixed.parent / "shard.tar"),)).items
     prefix = f"{mixed.parent / 'shard.tar'}/top/"
     assert sorted(item.name.removeprefix(prefix) for item in items) == TAKEN
     assert "x.HEIC: it needs pillow-heif" in caplog.text
@@ -170,7 +170,7 @@ def test_commands_over_folders_take_all_keep_the_layout_and_count_what_is_skippe
     stems = [name if name == "no_suffix" else name.rsplit(".", 1)[0] for name in TAKEN]
     assert names("out") == sorted(f"{stem}.dco" for stem in stems)
     assert f"{len(TAKEN)} done, {len(SKIPPED)} skipped: " in out
-    assert "2 left alone, no pictures: empty, notes.txt" in out
+    assert "2 left alone, no images: empty, notes.txt" in out
     for name, reason in SKIPPED.items():
         assert any(name in line and reason in line for line in err.splitlines())
     status, out, _ = run("decompress", "out", "back")
@@ -179,7 +179,7 @@ def test_commands_over_folders_take_all_keep_the_layout_and_count_what_is_skippe
 
 
 def test_every_skipped_one_is_named_in_one_line_where_they_are_few(run, tmp_path):
-    picture("photos/a.png")
+    image("photos/a.png")
     Path("photos/x.HEIC").write_bytes(HEIC)
     status, out, err = run("compress", "photos", "out/", "--quality", 0)
     assert status == 0
@@ -189,12 +189,12 @@ def test_every_skipped_one_is_named_in_one_line_where_they_are_few(run, tmp_path
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
-    picture(tmp_path / "photos/real/a.png")
-    picture(tmp_path / "elsewhere/b.png")
+    image(tmp_path / "photos/real/a.png")
+    image(tmp_path / "elsewhere/b.png")
     (tmp_path / "photos/again").symlink_to(tmp_path / "photos/real")
     (tmp_path / "photos/far").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/up").symlink_to(tmp_path / "photos")
-    found = find_pictures(tmp_path / "photos")
+    found = find_images(tmp_path / "photos")
     assert [str(p.relative_to(tmp_path / "photos")) for p in found.taken] == [
         "far/b.png",
         "real/a.png",
@@ -205,12 +205,12 @@ def test_folders_as_deep_as_the_system_allows_are_no_surprise(tmp_path):
     folder = tmp_path
     while len(str(folder)) < 3500:
         folder = folder / ("d" * 9)
-    picture(folder / "a.png")
-    assert find_pictures(tmp_path).taken == [folder / "a.png"]
+    image(folder / "a.png")
+    assert find_images(tmp_path).taken == [folder / "a.png"]
 
 
 def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     (tmp_path / "closed").mkdir()
     original = os.scandir
 
@@ -220,7 +220,7 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
         return original(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    found = find_pictures(tmp_path)
+    found = find_images(tmp_path)
     assert found.skipped == {tmp_path / "closed": "cannot be read: Permission denied"}
     assert len(found.taken) == 1
 
@@ -231,7 +231,7 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "suffix", ["jp2", "png", "JPG", "heic", "cr2", "tga", "svg", "pfm", "indd", "jxs", "heifs"]
 )
-def test_a_glob_over_pictures_is_refused_with_the_way_out(run, tmp_path, suffix):
+def test_a_glob_over_images_is_refused_with_the_way_out(run, tmp_path, suffix):
     for name in "abc":
         Path(f"{name}.{suffix}").write_bytes(name.encode())
     before = contents(".")
@@ -239,11 +239,11 @@ def test_a_glob_over_pictures_is_refused_with_the_way_out(run, tmp_path, suffix)
         status, _, err = run("compress", *(f"{name}.{suffix}" for name in inputs))
         assert status == 1 and "the last name is the output" in err and "out" in err.lower()
         assert contents(".") == before
-    assert looks_like_picture(f"a.{suffix}")
+    assert looks_like_image(f"a.{suffix}")
 
 
 def test_several_inputs_and_a_folder_work_both_ways(run, tmp_path):
-    picture("a.jpg", 1), picture("b.png", 2), picture("more/c.png", 3)
+    image("a.jpg", 1), image("b.png", 2), image("more/c.png", 3)
     assert run("compress", "a.jpg", "b.png", "more", "out/", "--quality", 0)[0] == 0
     assert names("out") == ["a.dco", "b.dco", "more/c.dco"]
     assert run("decompress", "out/a.dco", "out/b.dco", "back/")[0] == 0
@@ -251,7 +251,7 @@ def test_several_inputs_and_a_folder_work_both_ways(run, tmp_path):
 
 
 def test_the_output_may_stand_behind_options(run, capsys, tmp_path):
-    picture("a.jpg", 1), picture("b.png", 2)
+    image("a.jpg", 1), image("b.png", 2)
     assert run("compress", "a.jpg", "b.png", "--quality", 0, "out/")[0] == 0
     assert names("out") == ["a.dco", "b.dco"]
     for wrong in (
@@ -265,7 +265,7 @@ def test_the_output_may_stand_behind_options(run, capsys, tmp_path):
 
 
 def test_a_folder_with_a_slash_is_made_and_never_a_file(run, tmp_path):
-    picture("a.png")
+    image("a.png")
     assert run("compress", "a.png", "out/", "--quality", 0)[0] == 0
     assert names("out") == ["a.dco"]
     Path("taken").write_text("mine")
@@ -276,7 +276,7 @@ def test_a_folder_with_a_slash_is_made_and_never_a_file(run, tmp_path):
 
 
 def test_only_what_the_command_made_is_replaced(run, tmp_path):
-    picture("a.png", 1), picture("b.png", 2)
+    image("a.png", 1), image("b.png", 2)
     for foreign in ("notes.txt", "x.dco", "y.bin"):
         Path(foreign).write_bytes(b"somebody's")
         status, _, err = run("compress", "a.png", foreign)
@@ -290,7 +290,7 @@ def test_only_what_the_command_made_is_replaced(run, tmp_path):
 
 
 def test_unpacking_into_the_folder_of_the_originals_loses_nothing(run, tmp_path):
-    picture("photos/a.png", 1), picture("photos/b.png", 2)
+    image("photos/a.png", 1), image("photos/b.png", 2)
     before = contents("photos")
     assert run("compress", "photos", "photos", "--quality", 0)[0] == 0
     status, _, err = run("decompress", "photos", "photos")
@@ -303,8 +303,8 @@ def test_unpacking_into_the_folder_of_the_originals_loses_nothing(run, tmp_path)
     assert run("decompress", "photos/a.dco", "photos/a.png")[0] == 0  # made here, and named
 
 
-def test_two_folders_with_one_name_for_their_pictures_do_not_eat_each_other(run, tmp_path):
-    picture("one/IMG_1.png", 1), picture("two/IMG_1.png", 2)
+def test_two_folders_with_one_name_for_their_images_do_not_eat_each_other(run, tmp_path):
+    image("one/IMG_1.png", 1), image("two/IMG_1.png", 2)
     assert run("compress", "one", "out", "--quality", 0)[0] == 0
     before = contents("out")
     status, _, err = run("compress", "two", "out", "--quality", 0)
@@ -314,14 +314,14 @@ def test_two_folders_with_one_name_for_their_pictures_do_not_eat_each_other(run,
 @pytest.mark.parametrize("made", [("a.png", "a.jpg"), ("a.PNG", "a.tif")])
 def test_two_inputs_with_one_output_stop_only_themselves(run, tmp_path, made):
     for name in (*made, "b.png"):
-        picture(f"photos/{name}")
+        image(f"photos/{name}")
     status, out, err = run("compress", "photos", "out", "--quality", 0)
     assert status == 1 and all(name in err for name in made) and "1 done, 2 failed" in out
     assert names("out") == ["b.dco"]
 
 
 def test_names_in_upper_and_lower_case_meet_where_the_disk_ignores_case(run, monkeypatch):
-    picture("photos/A.png"), picture("photos/a.jpg"), picture("photos/b.png")
+    image("photos/A.png"), image("photos/a.jpg"), image("photos/b.png")
     assert run("compress", "photos", "both", "--quality", 0)[0] == 0
     monkeypatch.setattr("dictco_lib.commands.jobs.ignores_case", lambda folder: True)
     status, _, err = run("compress", "photos", "out", "--quality", 0)
@@ -329,7 +329,7 @@ def test_names_in_upper_and_lower_case_meet_where_the_disk_ignores_case(run, mon
 
 
 def test_other_commands_replace_only_what_they_made(run, tmp_path):
-    picture("photos/a.png")
+    image("photos/a.png")
     for command in (
         ("evaluate", "photos", "--quality", 0, "--mode", "estimated", "--out", "out"),
         ("export", "in", "out"),
@@ -337,7 +337,7 @@ def test_other_commands_replace_only_what_they_made(run, tmp_path):
         Path("out").write_text('{"my": "notes"}')
         status, _, err = run(*command)
         assert status == 1 and "--force" in err and Path("out").read_text() == '{"my": "notes"}'
-    picture("out.png")
+    image("out.png")
     before = Path("out.png").read_bytes()
     status, _, err = run("plot", "out.png", "published:vtm")
     assert status == 1 and "--force" in err and Path("out.png").read_bytes() == before
@@ -359,7 +359,7 @@ def test_export_never_replaces_the_weights_it_reads(run, model, tmp_path):
 def test_a_file_that_came_while_the_work_was_done_stays(run, monkeypatch, tmp_path):
     import dictco_lib.coding
 
-    picture("a.png"), picture("photos/a.png")
+    image("a.png"), image("photos/a.png")
     original = dictco_lib.coding.encode
 
     def slow(*args, **options):
@@ -382,14 +382,14 @@ def test_a_file_that_came_while_the_work_was_done_stays(run, monkeypatch, tmp_pa
 
 def test_a_run_is_repeated_only_where_something_changed(run, tmp_path):
     for i, name in enumerate("abc"):
-        picture(f"photos/{name}.png", i)
+        image(f"photos/{name}.png", i)
     first = run("compress", "photos", "out", "--quality", 0)
     assert first[0] == 0 and first[1].splitlines()[-1] == "3 done"
     before = contents("out")
     again = run("compress", "photos", "out", "--quality", 0)
     assert again[0] == 0 and "0 done, 3 done before" in again[1] and contents("out") == before
     os.utime("photos/a.png")  # not its bytes
-    picture("photos/b.png", 9)
+    image("photos/b.png", 9)
     os.utime("photos/b.png", (1, 1))  # an older date is a change as well
     changed = run("compress", "photos", "out", "--quality", 0)
     assert "1 done, 2 done before" in changed[1] and contents("out")["b.dco"] != before["b.dco"]
@@ -402,16 +402,16 @@ def test_a_run_is_repeated_only_where_something_changed(run, tmp_path):
     assert "0 done, 3 done before" in run("decompress", "out", "back")[1]
 
 
-def test_equal_pictures_are_no_confusion(run, tmp_path):
+def test_equal_images_are_no_confusion(run, tmp_path):
     for name in "abc":
-        picture(f"photos/{name}.png", 1)
+        image(f"photos/{name}.png", 1)
     first = run("compress", "photos", "out", "--quality", 0)
     again = run("compress", "photos", "out", "--quality", 0)
     assert "3 done" in first[1] and again[0] == 0 and "0 done, 3 done before" in again[1]
 
 
 def test_a_ledger_that_cannot_be_kept_is_said_and_stops_nothing(run, ledger_folder):
-    picture("photos/a.png")
+    image("photos/a.png")
     (ledger_folder / "dictco").write_text("a file where the folder should be")
     status, _, err = run("compress", "photos", "out", "--quality", 0)
     assert status == 0 and "a second run will not know" in err and names("out") == ["a.dco"]
@@ -420,7 +420,7 @@ def test_a_ledger_that_cannot_be_kept_is_said_and_stops_nothing(run, ledger_fold
 
 
 def test_a_cut_ledger_is_read_up_to_the_cut(run, ledger_folder):
-    picture("photos/a.png"), picture("photos/b.png", 1)
+    image("photos/a.png"), image("photos/b.png", 1)
     run("compress", "photos", "out", "--quality", 0)
     ledger = ledger_folder / "dictco" / "made"
     ledger.write_bytes(ledger.read_bytes()[:-20])
@@ -439,7 +439,7 @@ def test_pipes_and_devices_are_refused_at_once(run, tmp_path):
     ):  # fmt: skip
         status, _, err = run(*command)
         assert status == 1 and ("a pipe" in err or "a device" in err or "no regular" in err)
-    picture("a.png")
+    image("a.png")
     for target in ("x.dco", "/dev/null"):
         status, _, err = run("compress", "a.png", target)
         assert status == 1 and "no regular file" in err
@@ -448,7 +448,7 @@ def test_pipes_and_devices_are_refused_at_once(run, tmp_path):
 
 def test_a_hyphen_is_standard_input_and_output(model, tmp_path, monkeypatch, capsysbinary):
     monkeypatch.chdir(tmp_path)
-    data = picture("a.png").read_bytes()
+    data = image("a.png").read_bytes()
 
     def piped(text: bytes, *arguments: str) -> tuple[bytes, bytes]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
@@ -468,7 +468,7 @@ def test_a_hyphen_is_standard_input_and_output(model, tmp_path, monkeypatch, cap
 
 
 def test_what_a_hyphen_cannot_be_is_said(run, tmp_path):
-    picture("a.png"), picture("photos/b.png")
+    image("a.png"), image("photos/b.png")
     for command, message in (
         (("compress", "-", "photos/"), "no name"),
         (("compress", "photos", "-"), "one file"),
@@ -483,7 +483,7 @@ def test_what_a_hyphen_cannot_be_is_said(run, tmp_path):
     "name", ["é" * 125, "n" * 250, "a\nb", "a\x1b[31mb", "a\udcffb", "\u202eb"]
 )
 def test_any_legal_name_works_and_prints_harmlessly(run, capsys, tmp_path, name):
-    picture(f"photos/{name}.png")
+    image(f"photos/{name}.png")
     status, out, err = run("compress", "photos", "out", "--quality", 0)
     assert status == 0, err
     assert os.listdir("out") == [f"{name}.dco"]
@@ -495,7 +495,7 @@ def test_any_legal_name_works_and_prints_harmlessly(run, capsys, tmp_path, name)
 
 
 def test_a_name_that_gets_too_long_stops_only_itself(run, tmp_path):
-    picture("photos/a.png")
+    image("photos/a.png")
     (Path("photos") / ("n" * 253)).write_bytes(Path("photos/a.png").read_bytes())
     status, _, err = run("compress", "photos", "out", "--quality", 0)
     assert status == 1 and "257 bytes" in err and names("out") == ["a.dco"]
@@ -503,7 +503,7 @@ def test_a_name_that_gets_too_long_stops_only_itself(run, tmp_path):
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
 def test_an_output_that_is_replaced_keeps_its_mode_and_its_link(run, tmp_path, mode):
-    picture("a.png")
+    image("a.png")
     assert run("compress", "a.png", "real.dco", "--quality", 0)[0] == 0
     os.chmod("real.dco", mode)
     Path("link.dco").symlink_to("real.dco")
@@ -516,7 +516,7 @@ def test_an_output_that_is_replaced_keeps_its_mode_and_its_link(run, tmp_path, m
 
 @pytest.mark.parametrize("place", ["file/x{}", "{}/", "/proc/none/x{}", "n" * 300 + "{}"])
 def test_commands_find_out_before_the_work_whether_they_can_write(run, tmp_path, place):
-    picture("photos/a.png")
+    image("photos/a.png")
     Path("file").write_text("mine")
     for folder in (".json", ".png", ".safetensors", ".dco"):
         Path(folder).mkdir()
@@ -616,7 +616,7 @@ def test_a_full_standard_output_is_called_so():
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_lines_that_a_full_disk_does_not_take_fail_no_file(model, tmp_path, stream, unbuffered):
     for i, name in enumerate("abc"):
-        picture(tmp_path / f"{name}.png", i)
+        image(tmp_path / f"{name}.png", i)
     command = [sys.executable, "-m", "dictco_lib", "compress", "a.png", "b.png", "c.png", "out/"]
     command += ["--quality", "0", "--model", str(model)]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
@@ -648,7 +648,7 @@ def test_a_closed_pipe_and_a_poor_locale_are_no_errors(tmp_path):
 
 def test_a_pipe_that_closes_does_not_stop_a_run(run, monkeypatch, tmp_path):
     for i, name in enumerate("abc"):
-        picture(f"photos/{name}.png", i)
+        image(f"photos/{name}.png", i)
     read, write = os.pipe()
     os.close(read)
     with open(write, "w") as closed:
@@ -675,7 +675,7 @@ def left_by_a_killed_run(folder: Path) -> Path:
     gone = subprocess.Popen(["true"])
     gone.wait()
     path = folder / f".dictco-{gone.pid}-0123456789abcdef.tmp"
-    path.write_bytes(b"half a picture")
+    path.write_bytes(b"half an image")
     return path
 
 
@@ -709,7 +709,7 @@ def start(*arguments: object, **options) -> subprocess.Popen:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_leaves_whole_files_and_can_be_repeated(run, tmp_path, model, number):
     for i in range(20):
-        picture(f"photos/{i}.png", i)
+        image(f"photos/{i}.png", i)
     process = start("compress", "photos", "out", "--model", model)
     while not Path("out").exists() or len(list(Path("out").glob("*.dco"))) < 3:
         assert process.poll() is None, process.communicate()
@@ -777,7 +777,7 @@ def test_errors_about_outputs_are_ours_and_the_systems(tmp_path):
 )
 def test_an_empty_name_is_not_the_folder_that_one_is_in(capsys, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
-    picture("a.png")
+    image("a.png")
     with pytest.raises(SystemExit, match="2"):
         main(list(words))
     assert "an argument is empty" in capsys.readouterr().err
@@ -785,7 +785,7 @@ def test_an_empty_name_is_not_the_folder_that_one_is_in(capsys, tmp_path, monkey
 
 
 def test_names_that_the_system_does_not_take_are_named_errors(run, tmp_path):
-    picture("a.png")
+    image("a.png")
     os.symlink("loop.png", "loop.png")
     long = "x" * 300
     for words in (
@@ -808,13 +808,13 @@ def test_names_that_the_system_does_not_take_are_named_errors(run, tmp_path):
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_a_name_of_standard_output_is_no_file_to_replace(run, tmp_path, name):
-    picture("a.png")
+    image("a.png")
     status, _, err = run("compress", "a.png", name, "--force")
     assert status == 1 and "- for standard output" in err
 
 
 def test_force_replaces_no_input_of_the_same_run(run, tmp_path):
-    picture("both/a.png", 1), picture("both/a.dco", 2), picture("both/b.png", 3)
+    image("both/a.png", 1), image("both/a.dco", 2), image("both/b.png", 3)
     before = contents("both")
     status, _, err = run("compress", "both", "both", "--force", "--quality", 0)
     assert status == 1 and "a.png" in err and "an input too" in err
@@ -824,7 +824,7 @@ def test_force_replaces_no_input_of_the_same_run(run, tmp_path):
 
 
 def test_streams_that_are_closed_stop_only_what_needs_them(model, tmp_path):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     command = f"{sys.executable} -m dictco_lib compress --quality 0 --model {model}"
 
     def shell(line: str) -> subprocess.CompletedProcess:

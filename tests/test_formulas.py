@@ -1,4 +1,4 @@
-"""TeX in the pages of the book: set as pictures, described by its source, or refused by name."""
+"""TeX in the pages of the book: set as images, described by its source, or refused by name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks" / "book"))
 from formulas import FormulaError, typeset  # noqa: E402
 
 
-def test_formulas_become_pictures_that_say_what_they_are():
+def test_formulas_become_images_that_say_what_they_are():
     html = typeset("Let $x_1$ be\n\n$$x' = \\lfloor x / f_s \\rfloor$$\n\nand $\\mu$.")
-    pictures = BeautifulSoup(html, "html.parser").select("img")
-    assert [p["alt"] for p in pictures] == ["x_1", "x' = \\lfloor x / f_s \\rfloor", "\\mu"]
-    assert all(p["src"].startswith("data:image/svg+xml;base64,") for p in pictures)
+    images = BeautifulSoup(html, "html.parser").select("img")
+    assert [p["alt"] for p in images] == ["x_1", "x' = \\lfloor x / f_s \\rfloor", "\\mu"]
+    assert all(p["src"].startswith("data:image/svg+xml;base64,") for p in images)
     assert "$" not in html and "text-align:center" in html
 
 

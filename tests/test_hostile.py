@@ -51,7 +51,7 @@ from dictco_lib.evaluation.curves import load_curve, load_per_image
 from dictco_lib.models import PRESETS as MEMBERS
 from dictco_lib.models import Codec, DictionaryCodec
 from dictco_lib.tiles import joined, tile_boxes
-from dictco_lib.training.data import Photos
+from dictco_lib.training.data import TrainingImages
 from dictco_lib.training.log import read_log
 from dictco_lib.training.recipe import load_recipe
 
@@ -320,15 +320,15 @@ def test_shards_that_are_compressed_or_cut_are_named(tmp_path, photo):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(tmp_path / "a.png", "a.png")
     data = (tmp_path / "a.tar").read_bytes()
-    assert len(Photos((str(tmp_path / "a.tar"),))) == 1
+    assert len(TrainingImages((str(tmp_path / "a.tar"),))) == 1
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "a.png", "a.png")
     for end in (100, 700, len(data) // 3):
         (tmp_path / "cut.tar").write_bytes(data[:end])
         with pytest.raises(RecipeError):
-            Photos((str(tmp_path / "cut.tar"),))
+            TrainingImages((str(tmp_path / "cut.tar"),))
     with pytest.raises(RecipeError, match="without compression"):
-        Photos((str(tmp_path / "a.tar.gz"),))
+        TrainingImages((str(tmp_path / "a.tar.gz"),))
 
 
 @pytest.mark.parametrize(

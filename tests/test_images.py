@@ -1,4 +1,4 @@
-"""Pictures of every kind go in as the user means them, and come back the same way."""
+"""Images of every kind go in as the user means them, and come back the same way."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from PIL import Image, ImageCms, ImageOps
 
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import (
-    demo_photos,
+    demo_images,
+    image_size,
     pack_plane,
-    picture_size,
-    read_picture,
+    read_image,
     to_pil,
     to_uint8,
     unpack_plane,
     write_image,
 )
-from dictco_lib.training.data import Photos
+from dictco_lib.training.data import TrainingImages
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def rgb() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
-def test_rgb_arrays_images_and_tensors_are_the_same_picture(rgb):
-    a = read_picture(rgb)
-    b = read_picture(Image.fromarray(rgb))
-    c = read_picture(a.pixels)
+def test_rgb_arrays_images_and_tensors_are_the_same_image(rgb):
+    a = read_image(rgb)
+    b = read_image(Image.fromarray(rgb))
+    c = read_image(a.pixels)
     assert a.size == (7, 5)
     assert torch.equal(a.pixels, b.pixels) and torch.equal(a.pixels, c.pixels)
     assert np.array_equal(to_uint8(a.pixels), rgb)
@@ -44,28 +44,28 @@ def test_modes_come_back(rgb, mode):
     image = Image.fromarray(rgb).convert(mode)
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.fromarray(rgb[:, :, 0]))
-    back = to_pil(read_picture(image))
+    back = to_pil(read_image(image))
     assert back.mode == {"1": "L"}.get(mode, mode)
     assert np.array_equal(np.array(back), np.array(image.convert(back.mode)))
 
 
 def test_a_palette_is_resolved_with_its_transparency(rgb):
     pil = Image.fromarray(rgb).quantize(8)
-    assert to_pil(read_picture(pil)).mode == "RGB"
+    assert to_pil(read_image(pil)).mode == "RGB"
     pil.info["transparency"] = 3
-    picture = read_picture(pil)
-    assert picture.alpha is not None and set(np.unique(picture.alpha)) <= {0, 255}
+    image = read_image(pil)
+    assert image.alpha is not None and set(np.unique(image.alpha)) <= {0, 255}
 
 
 def test_a_fully_opaque_alpha_costs_nothing(rgb):
-    assert read_picture(Image.fromarray(rgb).convert("RGBA")).alpha is None
+    assert read_image(Image.fromarray(rgb).convert("RGBA")).alpha is None
 
 
 def test_sixteen_bit_grey_keeps_its_range():
     values = np.array([[0, 1000], [40_000, 65_535]], np.uint16)
-    picture = read_picture(values)
-    assert picture.pixels.max() == 1.0
-    back = np.array(to_pil(picture))
+    image = read_image(values)
+    assert image.pixels.max() == 1.0
+    back = np.array(to_pil(image))
     assert back.dtype == np.uint16 and np.array_equal(back, values)
 
 
@@ -74,11 +74,11 @@ def test_exif_rotation_is_applied_once(rgb, tmp_path):
     exif[0x0112] = 6
     exif[0x010E] = "a title"
     Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
-    picture = read_picture(tmp_path / "turned.png")
-    assert picture.size == (5, 7)
-    assert np.array_equal(to_uint8(picture.pixels), np.rot90(rgb, -1))
+    image = read_image(tmp_path / "turned.png")
+    assert image.size == (5, 7)
+    assert np.array_equal(to_uint8(image.pixels), np.rot90(rgb, -1))
     kept = Image.Exif()
-    kept.load(picture.exif)
+    kept.load(image.exif)
     assert 0x0112 not in kept and kept[0x010E] == "a title"
 
 
@@ -88,39 +88,39 @@ def test_every_exif_orientation_turns_as_in_pillow_and_leaves_the_image_as_it_wa
     image.getexif()[0x0112] = orientation
     want = np.array(ImageOps.exif_transpose(image))
     for _ in range(2):  # the second time as well
-        assert np.array_equal(to_uint8(read_picture(image).pixels), want)
+        assert np.array_equal(to_uint8(read_image(image).pixels), want)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("exif", [b"Exif\0\0no such thing", b"Exif\0\0II*\0\xff\0\0\0", b"?"])
 def test_damaged_exif_is_no_exif(rgb, tmp_path, exif):
     Image.fromarray(rgb).save(tmp_path / "in.png", exif=exif)
-    picture = read_picture(tmp_path / "in.png")
-    assert picture.exif is None and np.array_equal(to_uint8(picture.pixels), rgb)
+    image = read_image(tmp_path / "in.png")
+    assert image.exif is None and np.array_equal(to_uint8(image.pixels), rgb)
 
 
-def test_exif_that_cannot_be_written_again_still_turns_the_picture(rgb):
+def test_exif_that_cannot_be_written_again_still_turns_the_image(rgb):
     pil = Image.fromarray(rgb)
     pil.getexif()[0x0112] = 6
     pil.getexif()[0x011A] = "not a number"
-    picture = read_picture(pil)
-    assert picture.size == (5, 7) and picture.exif is None and picture.is_exif_damaged
+    image = read_image(pil)
+    assert image.size == (5, 7) and image.exif is None and image.is_exif_damaged
 
 
 def test_profiles_are_kept(rgb, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(rgb).save(tmp_path / "in.png", icc_profile=profile)
-    write_image(to_pil(read_picture(tmp_path / "in.png")), tmp_path / "out.png")
+    write_image(to_pil(read_image(tmp_path / "in.png")), tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").info["icc_profile"] == profile
 
 
 def test_what_would_be_lost_is_refused(rgb, tmp_path):
     with pytest.raises(ImageError, match="CMYK"):
-        read_picture(Image.fromarray(rgb).convert("CMYK"))
+        read_image(Image.fromarray(rgb).convert("CMYK"))
     frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageError, match="holds 2 pictures"):
-        read_picture(tmp_path / "moving.gif")
+    with pytest.raises(ImageError, match="holds 2 images"):
+        read_image(tmp_path / "moving.gif")
 
 
 def png(width: int, height: int, colour_type: int, depth: int, pixels: bytes, *more) -> bytes:
@@ -147,57 +147,57 @@ def png(width: int, height: int, colour_type: int, depth: int, pixels: bytes, *m
 def test_colours_of_sixteen_bits_are_refused(tmp_path, data):
     (tmp_path / "deep").write_bytes(data)
     with pytest.raises(ImageError, match="16 bits, of which only 8"):
-        read_picture(tmp_path / "deep")
+        read_image(tmp_path / "deep")
     with Image.open(tmp_path / "deep") as image, pytest.raises(ImageError, match="only 8"):
-        read_picture(image)
+        read_image(image)
 
 
 def test_sixteen_bit_grey_with_a_transparent_value_is_refused(tmp_path):
     plain = png(2, 1, 0, 16, bytes(range(5)))
     (tmp_path / "grey.png").write_bytes(plain)
-    assert read_picture(tmp_path / "grey.png").is_sixteen_bit
+    assert read_image(tmp_path / "grey.png").is_sixteen_bit
     (tmp_path / "grey.png").write_bytes(png(2, 1, 0, 16, bytes(range(5)), (b"tRNS", b"\1\2")))
     with pytest.raises(ImageError, match="transparency"):
-        read_picture(tmp_path / "grey.png")
+        read_image(tmp_path / "grey.png")
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
-def test_pictures_without_a_pixel_are_refused(size):
+def test_images_without_a_pixel_are_refused(size):
     with pytest.raises(ImageError, match="at least one pixel"):
-        read_picture(Image.new("RGB", size))
+        read_image(Image.new("RGB", size))
 
 
-def test_the_first_picture_of_a_phones_jpeg_is_the_picture(rgb, tmp_path):
+def test_the_first_image_of_a_phones_jpeg_is_the_image(rgb, tmp_path):
     photo, preview = (Image.new("RGB", size, "red") for size in ((64, 48), (16, 12)))
     photo.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
     assert Image.open(tmp_path / "phone.jpg").n_frames == 2
-    assert read_picture(tmp_path / "phone.jpg").size == (64, 48)
+    assert read_image(tmp_path / "phone.jpg").size == (64, 48)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64)])
 def test_strange_arrays_are_refused(bad):
     with pytest.raises(ImageError, match="expected uint8"):
-        read_picture(bad)
+        read_image(bad)
 
 
 def test_tensors_out_of_range_are_refused():
     with pytest.raises(ImageError, match="divide by 255"):
-        read_picture(torch.full((3, 4, 4), 200.0))
+        read_image(torch.full((3, 4, 4), 200.0))
 
 
 def test_bad_files_are_named(tmp_path, rgb):
     with pytest.raises(ImageError, match="does not exist"):
-        read_picture(tmp_path / "none.png")
+        read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ImageError, match="no picture"):
-        read_picture(tmp_path / "text.png")
+    with pytest.raises(ImageError, match="no image"):
+        read_image(tmp_path / "text.png")
     buffer = io.BytesIO()
     Image.fromarray(np.tile(rgb, (40, 40, 1))).save(buffer, "PNG")
     (tmp_path / "cut.png").write_bytes(buffer.getvalue()[: buffer.tell() // 2])
     with pytest.raises(ImageError, match="damaged"):
-        read_picture(tmp_path / "cut.png")
+        read_image(tmp_path / "cut.png")
     with pytest.raises(ImageError, match="folder"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 def test_an_unwritable_mode_leaves_the_old_file(tmp_path, rgb):
@@ -230,7 +230,7 @@ def test_alpha_and_sixteen_bits_are_kept_or_refused(rgb, tmp_path, suffix, kind,
         image = Image.fromarray(np.arange(35, dtype=np.uint16).reshape(5, 7) * 1000)
     target = tmp_path / f"out{suffix}"
     if suffix not in keepers:
-        with pytest.raises(ImageError, match=f"cannot keep the picture's {kind}"):
+        with pytest.raises(ImageError, match=f"cannot keep the image's {kind}"):
             write_image(image, target)
         assert not target.exists()
         return
@@ -243,7 +243,7 @@ def test_alpha_and_sixteen_bits_are_kept_or_refused(rgb, tmp_path, suffix, kind,
 
 
 @pytest.mark.parametrize(("suffix", "loss"), [(".webp", 0), (".jpg", 20), (".avif", 20)])
-def test_a_decoded_picture_loses_little_in_a_lossy_format(photo, tmp_path, suffix, loss):
+def test_a_decoded_image_loses_little_in_a_lossy_format(photo, tmp_path, suffix, loss):
     target = tmp_path / f"out{suffix}"
     write_image(Image.fromarray(photo), target)
     with Image.open(target) as back:
@@ -253,14 +253,12 @@ def test_a_decoded_picture_loses_little_in_a_lossy_format(photo, tmp_path, suffi
 
 @pytest.mark.parametrize("orientation", [1, 6, 9])
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png", ".webp"])
-def test_the_size_in_the_header_is_that_of_the_upright_picture(
-    photo, tmp_path, suffix, orientation
-):
+def test_the_size_in_the_header_is_that_of_the_upright_image(photo, tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(photo).save(tmp_path / f"a{suffix}", exif=exif)
-    picture = read_picture(tmp_path / f"a{suffix}")
-    assert picture_size(tmp_path / f"a{suffix}") == picture.size
+    image = read_image(tmp_path / f"a{suffix}")
+    assert image_size(tmp_path / f"a{suffix}") == image.size
 
 
 def test_whatever_pillow_raises_on_damage_has_a_name(tmp_path, photo):
@@ -269,8 +267,8 @@ def test_whatever_pillow_raises_on_damage_has_a_name(tmp_path, photo):
     data[-2000:] = bytes(2000)  # Pillow: RuntimeError
     (tmp_path / "bad.avif").write_bytes(data)
     with pytest.raises(ImageError, match="damaged"):
-        read_picture(tmp_path / "bad.avif")
-    photos = Photos((str(tmp_path),))
+        read_image(tmp_path / "bad.avif")
+    photos = TrainingImages((str(tmp_path),))
     assert [photos.read(i) is None for i in range(2)] == [True, False]
 
 
@@ -315,10 +313,10 @@ def test_planes_beyond_pillows_limit_come_back(rgb, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # stands for 179 million pixels
     image = Image.fromarray(rgb)
     image.putalpha(7)
-    plane = read_picture(np.array(image)).alpha
+    plane = read_image(np.array(image)).alpha
     assert np.array_equal(unpack_plane(pack_plane(plane), (7, 5)), plane)
 
 
 def test_the_packaged_photographs_are_there():
-    for name, path in demo_photos().items():
-        assert min(read_picture(path).size) > 256, name
+    for name, path in demo_images().items():
+        assert min(read_image(path).size) > 256, name

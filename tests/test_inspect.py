@@ -19,7 +19,7 @@ from dictco_lib.book.inspect.routing import (
 )
 from dictco_lib.coding import decode, encode
 from dictco_lib.errors import BadChecksum, OptionError
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 from dictco_lib.models import DictionaryCodec, preset
 from dictco_lib.training.routing import gate_entropy
 
@@ -31,7 +31,7 @@ def model(classroom) -> DictionaryCodec:
 
 @pytest.fixture
 def x(photo) -> torch.Tensor:
-    return read_picture(photo[:128, :64]).pixels[None]
+    return read_image(photo[:128, :64]).pixels[None]
 
 
 def routing_maps(model, x, quality):

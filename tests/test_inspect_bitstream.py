@@ -61,7 +61,7 @@ def test_a_prefix_decodes_to_its_slices(nano, data):
 def test_bits_add_up_to_the_file(nano, photo, tile):
     data = encode(nano, photo, 60, tile=tile).data
     reading = look.read(nano, unpack(data))
-    assert np.array_equal(reading.picture, np.asarray(decode(nano, data)))
+    assert np.array_equal(reading.image, np.asarray(decode(nano, data)))
     account = look.account(nano, reading)
     assert account.total == 8 * len(data)
     assert account.per_place().sum() == pytest.approx(account.y.sum() + account.z.sum())
@@ -86,7 +86,7 @@ def test_damage_changes_its_slice_and_not_those_before(nano, reading):
         for k in range(2)
     ]
     assert same == [True, False]
-    assert np.isfinite(wrong.picture).all()
+    assert np.isfinite(wrong.image).all()
 
 
 def test_a_stream_that_stands_for_nothing_is_read_as_far_as_it_goes(nano, reading):
@@ -124,21 +124,21 @@ def test_another_machine_breaks_a_file_and_the_guard_saves_it(nano, data, readin
     assert sum(look.changed_bins(reading, 0.0)) == 0
     assert sum(look.changed_bins(reading, drift)) > 0
     broken = look.read(nano, unpack(data), drift=drift)
-    assert not np.array_equal(broken.picture, reading.picture)
+    assert not np.array_equal(broken.image, reading.image)
     safe = look.guarded(reading, 2 * drift)
     assert unpack(safe).of_type(ChunkType.GUARD)
-    assert np.array_equal(look.read(nano, unpack(safe), drift=drift).picture, reading.picture)
-    assert np.array_equal(np.asarray(decode(nano, safe)), reading.picture)
+    assert np.array_equal(look.read(nano, unpack(safe), drift=drift).image, reading.image)
+    assert np.array_equal(np.asarray(decode(nano, safe)), reading.image)
     assert look.guarded(reading, 0.0) == data
 
 
 def test_the_widgets_follow_their_controls(nano, photo, data):
-    slider, label, picture = widgets.prefix_slider(nano, data, photo).children
-    whole = (label.value, picture.value)
+    slider, label, image = widgets.prefix_slider(nano, data, photo).children
+    whole = (label.value, image.value)
     slider.value = 0
     assert f"{len(prefix(data, 0)):,} of {len(data):,} bytes" in label.value
     slider.value = slider.max
-    assert (label.value, picture.value) == whole
+    assert (label.value, image.value) == whole
     picker, view = widgets.field_picker(data).children
     picker.value = 5
     assert view.value == hex_view(data, 5)

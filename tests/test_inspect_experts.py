@@ -36,7 +36,7 @@ def outcome(classroom, subject) -> Outcome:
     return measure(classroom, subject)
 
 
-def test_the_middle_of_a_picture_has_whole_places(photo):
+def test_the_middle_of_a_image_has_whole_places(photo):
     assert middle(photo).shape == (192, 256, 3)
     cut = middle(photo, (70, 128))
     np.testing.assert_array_equal(cut, photo[69:133, 86:214])
@@ -44,7 +44,7 @@ def test_the_middle_of_a_picture_has_whole_places(photo):
         middle(photo[:50])
 
 
-def test_an_outcome_is_what_the_model_says_of_the_picture(classroom, subject, outcome):
+def test_an_outcome_is_what_the_model_says_of_the_image(classroom, subject, outcome):
     x = torch.from_numpy(subject.pixels).permute(2, 0, 1)[None] / 255
     out = classroom(x, 50)
     parts = out["likelihoods"]["y"].split(classroom.config.groups, dim=1)
@@ -92,11 +92,11 @@ def test_a_place_tells_all_about_a_chosen_expert_and_nothing_about_constant_gate
 
 
 def test_structures_find_what_was_drawn():
-    picture = np.full((32, 64, 3), 100, np.uint8)
-    picture[:, 8:] = 200  # an upright edge through the first column of places
-    picture[:16, 48:] = np.random.default_rng(0).integers(0, 255, (16, 16, 1))
-    picture[16:, 48:] = (200, 100, 50)
-    found = structures(picture)
+    image = np.full((32, 64, 3), 100, np.uint8)
+    image[:, 8:] = 200  # an upright edge through the first column of places
+    image[:16, 48:] = np.random.default_rng(0).integers(0, 255, (16, 16, 1))
+    image[16:, 48:] = (200, 100, 50)
+    found = structures(image)
     assert {m.shape for m in found.values()} == {(2, 4)}
     assert np.unravel_index(found["texture"].argmax(), (2, 4)) == (0, 3)
     assert found["straightness"][0, 0] > 0.99 and found["straightness"][0, 3] < 0.5
@@ -138,10 +138,10 @@ def test_chance_keeps_every_label(chance):
 def test_top_patches_come_from_the_highest_places_and_lie_inside(photo):
     maps = [np.zeros((12, 16)), np.zeros((12, 16))]
     maps[0][0, 0], maps[0][1, 1], maps[1][5, 6] = 3, 2, 1  # the second is too near the first
-    pictures = [photo[:192, :256], photo[:192, :256][::-1]]
-    first, second = top_patches(pictures, maps, 2)
-    np.testing.assert_array_equal(first, pictures[0][:48, :48])
-    np.testing.assert_array_equal(second, pictures[1][64:112, 80:128])
+    images = [photo[:192, :256], photo[:192, :256][::-1]]
+    first, second = top_patches(images, maps, 2)
+    np.testing.assert_array_equal(first, images[0][:48, :48])
+    np.testing.assert_array_equal(second, images[1][64:112, 80:128])
 
 
 def test_attention_within_experts_and_gates_make_the_context(classroom, subject, outcome):
@@ -163,21 +163,21 @@ def test_attention_within_experts_and_gates_make_the_context(classroom, subject,
 
 def test_the_pickers_follow_their_sliders(classroom, subject, outcome):
     box = widgets.expert_picker(subject, outcome, 1)
-    (slices, expert, opacity), (label, picture) = box.children[0].children, box.children[1:]
-    said, drawn = label.value, picture.value
+    (slices, expert, opacity), (label, image) = box.children[0].children, box.children[1:]
+    said, drawn = label.value, image.value
     expert.value = 2
     assert f"{outcome.gates[1][2].mean():.3f}" in label.value != said
-    assert picture.value != drawn
-    said, drawn = label.value, picture.value
+    assert image.value != drawn
+    said, drawn = label.value, image.value
     opacity.value = 20
-    assert label.value == said and picture.value != drawn
+    assert label.value == said and image.value != drawn
     slices.value = 3
     assert f"{outcome.y_bits[3].sum():,.0f} bits" in label.value
 
     maps = expert_attention(classroom, subject)
     box = widgets.attention_picker(subject, outcome, maps)
-    (_, _, row, column), (label, picture) = box.children[0].children, box.children[1:]
-    said, drawn = label.value, picture.value
+    (_, _, row, column), (label, image) = box.children[0].children, box.children[1:]
+    said, drawn = label.value, image.value
     row.value, column.value = 0, 1
     assert f"gate {outcome.gates[0][0, 0, 1]:.3f}" in label.value != said
-    assert picture.value != drawn
+    assert image.value != drawn

@@ -13,7 +13,7 @@ from dictco_lib.book import widgets
 from dictco_lib.book.inspect import entries, rooms, structure
 from dictco_lib.book.inspect.windows import place_weights
 from dictco_lib.config import NANO
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.layers.hooks import watching
 from dictco_lib.models import DictionaryCodec
@@ -21,7 +21,7 @@ from dictco_lib.models import DictionaryCodec
 
 @pytest.fixture
 def x(photo) -> torch.Tensor:
-    return read_picture(photo[:128, :192]).pixels[None]
+    return read_image(photo[:128, :192]).pixels[None]
 
 
 def shrunk_dcae():
@@ -84,7 +84,7 @@ def test_entry_weights_add_up_within_each_expert(config, x):
     torch.testing.assert_close(weights.sum(2), torch.ones_like(weights[:, :, 0]))
 
 
-def test_properties_tell_simple_pictures_apart():
+def test_properties_tell_simple_images_apart():
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::4] = 255
     upright, lying = (
@@ -126,9 +126,9 @@ def test_top_places_are_the_largest_and_lie_apart():
 def test_the_window_picker_redraws(photo):
     layer = WindowAttention(12, 6, 4, shifted=True).requires_grad_(False)
     view = widgets.window_picker(photo[:64, :96], {"block": (layer, torch.randn(1, 8, 12, 12))})
-    (row, _), picture = view.children[0].children, view.children[1]
-    before = picture.value
+    (row, _), image = view.children[0].children, view.children[1]
+    before = image.value
     row.value = 5
-    assert picture.value != before
+    assert image.value != before
     row.value = 0
-    assert picture.value == before
+    assert image.value == before

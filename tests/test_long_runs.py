@@ -218,14 +218,14 @@ def test_a_lapped_start_needs_fewer_bits_for_its_smooth_channels():
         pca_start(model, x, lap)
         with torch.no_grad():
             y = model.g_a(x)[..., 1:-1, 1:-1]
-        # noise in each channel costs the picture the same: bits of reverse water-filling
+        # noise in each channel costs the image the same: bits of reverse water-filling
         bits.append((y.var((0, 2, 3)) / (10 / 255) ** 2).clamp(min=1).log2().sum().item())
     assert bits[1] < 0.99 * bits[0]
 
 
 def test_these_settings_are_checked(tmp_path):
     path = tmp_path / "recipe.toml"
-    good = 'model = "nano"\ndata = ["pictures"]\nout = "run"\n'
+    good = 'model = "nano"\ndata = ["images"]\nout = "run"\n'
     for text, message in [
         ("pca_lap = 0.07", "part of pca_start"),
         ("pca_lap = -1.0\npca_start = true", "not be negative"),

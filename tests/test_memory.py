@@ -1,4 +1,4 @@
-"""Large pictures and parts of them: what is read, decoded and held is what is needed."""
+"""Large images and parts of them: what is read, decoded and held is what is needed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import dictco_lib
 from dictco_lib.bitstream import ChunkType, pack, unpack
 from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
-from dictco_lib.coding import decode_latent, decode_picture, encode, read_header, to_latent
+from dictco_lib.coding import decode_image, decode_latent, encode, read_header, to_latent
 from dictco_lib.errors import BadChecksum, BadHeader, BitstreamError, DictcoError, OptionError
 from dictco_lib.evaluation.memory import large_photo, measure_memory
-from dictco_lib.images import pack_plane, read_picture, rounded, unpack_plane, write_image
+from dictco_lib.images import pack_plane, read_image, rounded, unpack_plane, write_image
 from dictco_lib.images.planes import image_samples
 from dictco_lib.models.codec import pad_to_stride
 from dictco_lib.tiles import HALO, analyse, cut, synthesise_tiles, tile_boxes, tiles_of
@@ -28,7 +28,7 @@ from dictco_lib.tiles import HALO, analyse, cut, synthesise_tiles, tile_boxes, t
 WIDTH, HEIGHT = 301, 203  # of the fixture, with tiles of 4 (64 pixels): 5 x 4 of them
 
 
-def picture_of(kind: str, photo: np.ndarray) -> object:
+def image_of(kind: str, photo: np.ndarray) -> object:
     if kind == "grey":
         return np.ascontiguousarray(photo[:, :, 1])
     if kind == "16 bits":
@@ -49,7 +49,7 @@ def tiled(nano, photo):
     ("kind", "tile"), [("colours", 4), ("alpha", 8), ("grey", 8), ("16 bits", 8), ("colours", 64)]
 )
 def test_a_crop_is_a_part_of_the_whole(nano, photo, kind, tile):
-    encoded = encode(nano, picture_of(kind, photo), 60, tile=tile)
+    encoded = encode(nano, image_of(kind, photo), 60, tile=tile)
     whole = dictco_lib.decode(nano, encoded)
     rng = np.random.default_rng(tile)
     crops = [(WIDTH - 1, HEIGHT - 1, 1, 1), (127, 128, 2, 1), (0, 150, WIDTH, 3)]
@@ -150,7 +150,7 @@ def test_a_crop_of_a_cut_file_shows_what_is_there(nano, tiled):
     "crop",
     [(0, 0, 302, 1), (-1, 0, 5, 5), (0, 203, 1, 1), (0, 0, 0, 5), (10**30, 0, 1, 1)],
 )
-def test_a_crop_outside_the_picture_is_named_with_its_size(nano, tiled, crop):
+def test_a_crop_outside_the_image_is_named_with_its_size(nano, tiled, crop):
     with pytest.raises(OptionError, match="301x203"):
         dictco_lib.decode(nano, tiled, crop=crop)
 
@@ -173,18 +173,18 @@ def test_the_command_crops(nano, tiled, tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", ["colours", "grey", "16 bits"])
 def test_tiles_are_padded_as_the_whole_would_be(nano, photo, kind):
-    picture = read_picture(picture_of(kind, photo))
-    padded = pad_to_stride(picture.pixels[None])
-    whole = read_picture(padded[0])
+    image = read_image(image_of(kind, photo))
+    padded = pad_to_stride(image.pixels[None])
+    whole = read_image(padded[0])
     for box in tile_boxes((16, 20), 4):
-        assert torch.equal(analyse(nano, picture, box), analyse(nano, whole, box))
+        assert torch.equal(analyse(nano, image, box), analyse(nano, whole, box))
 
 
 def test_rounding_by_tiles_is_rounding_of_the_whole(nano, photo):
     for kind in ("colours", "grey", "16 bits"):
-        picture = read_picture(picture_of(kind, photo))
-        data = encode(nano, picture, 60, tile=8).data
-        decoded, _ = decode_picture(nano, data)
+        image = read_image(image_of(kind, photo))
+        data = encode(nano, image, 60, tile=8).data
+        decoded, _ = decode_image(nano, data)
         y_hat, boxes = decode_latent(nano, unpack(data))
         floats = torch.empty(3, 256, 320)
         for (top, left, bottom, right), x in synthesise_tiles(
@@ -256,7 +256,7 @@ def test_samples_strip_by_strip_are_those_of_the_whole(photo, mode):
     assert np.array_equal(image_samples(image, "RGB"), np.asarray(image.convert("RGB")))
 
 
-def test_a_file_of_the_same_picture_is_the_same_by_halves_and_at_once(nano, photo):
+def test_a_file_of_the_same_image_is_the_same_by_halves_and_at_once(nano, photo):
     from dictco_lib.coding import code_latent
 
     encoded, y_hat = code_latent(nano, to_latent(nano, photo, tile=8), 60)
@@ -290,7 +290,7 @@ SCRIPT = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_grows_by_the_samples_of_the_picture_and_little_else(nano, tmp_path):
+def test_memory_grows_by_the_samples_of_the_image_and_little_else(nano, tmp_path):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     # Both are so large that a block of tiles lies amid others, with all its surroundings.
     for name, side in (("small", 2600), ("large", 4300)):

@@ -36,7 +36,7 @@ def library_comes_first(sources: list[str]) -> bool:
 
 def test_the_order_of_imports_is_seen_wherever_they_stand():
     assert library_comes_first(["import numpy\nimport dictco_lib\nimport torch", "import torch"])
-    assert library_comes_first(["from dictco_lib.images import demo_photos\nfrom torch import nn"])
+    assert library_comes_first(["from dictco_lib.images import demo_images\nfrom torch import nn"])
     assert not library_comes_first(["import torch\nimport dictco_lib"])
     assert not library_comes_first(["from torch import nn\nfrom dictco_lib.book import checks"])
     assert not library_comes_first(["if True:\n    import compressai.models\nimport dictco_lib"])

@@ -2,7 +2,7 @@
 
 ``expected/*.dco`` were written once, on a processor with AVX-512. Every machine must read the very
 same symbols from them (the decoder holds them against the sums in the file), and show the same
-picture but for the last rounding of ``g_s``. What an *encoder* writes may differ from machine to
+image but for the last rounding of ``g_s``. What an *encoder* writes may differ from machine to
 machine, as ``g_a`` runs in float32, so no bytes of whole files are compared.
 
 ``pytest tests/test_other_machines.py --regenerate`` writes them anew, for other weights.
@@ -22,7 +22,7 @@ EXPECTED = Path(__file__).parent / "expected"
 
 
 @pytest.mark.parametrize(("name", "quality", "tile"), [("whole", 60, 64), ("tiled", 35, 4)])
-def test_a_file_of_another_machine_gives_its_symbols_and_its_picture(
+def test_a_file_of_another_machine_gives_its_symbols_and_its_image(
     classroom, photo, request, name, quality, tile
 ):
     path = EXPECTED / f"{name}.dco"

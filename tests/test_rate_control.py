@@ -14,7 +14,7 @@ from dictco_lib.coding import encode
 from dictco_lib.config import NANO
 from dictco_lib.errors import QualityError, TargetError
 from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import eight_bit, read_picture
+from dictco_lib.images import eight_bit, read_image
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.rate_control import MAX_PASSES, encode_to
 
@@ -66,7 +66,7 @@ def test_a_size_is_never_exceeded_and_nearly_used_up(nano, photo, part):
 
 
 @pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
-def test_the_decoded_picture_has_the_psnr_that_was_asked_for(nano, photo, passes, part):
+def test_the_decoded_image_has_the_psnr_that_was_asked_for(nano, photo, passes, part):
     decoded = [dictco_lib.decode(nano, e.data) for e in range_of(nano, photo)]
     low, high = (psnr(photo, np.array(image)) for image in decoded)
     passes.update(dict.fromkeys(passes, 0))
@@ -101,7 +101,7 @@ def test_each_tile_is_analysed_once(nano, photo, passes):
     found = encode_to(nano, photo, min_psnr=27.0, tile=4)
     assert unpack(found.data).tile == 4
     assert found.passes > 1
-    # Tiles this small are synthesised together: the whole picture at once.
+    # Tiles this small are synthesised together: the whole image at once.
     assert passes == {"g_a": tiles, "entropy": found.passes * tiles, "g_s": found.passes}
     assert psnr(photo, np.array(dictco_lib.decode(nano, found.data))) == found.psnr
 
@@ -119,7 +119,7 @@ def test_all_that_is_in_the_file_counts(nano, photo):
 
 def test_grey_is_measured_as_it_is_shown(nano, photo):
     grey = photo[:, :, 0].copy()
-    want = eight_bit(read_picture(grey))
+    want = eight_bit(read_image(grey))
     assert np.array_equal(want, np.repeat(grey[:, :, None], 3, 2))
     found = encode_to(nano, grey, min_psnr=29.0)
     shown = np.array(dictco_lib.decode(nano, found.data))
@@ -154,7 +154,7 @@ def test_what_is_out_of_range_is_named_with_the_range(nano, photo, passes, wish)
     assert passes["entropy"] <= 3
 
 
-def test_tiny_pictures_get_the_step_below_the_limit(classroom, photo, passes):
+def test_tiny_images_get_the_step_below_the_limit(classroom, photo, passes):
     tiny = photo[:8, :8].copy()
     small, large = (len(encoded.data) for encoded in range_of(classroom, tiny))
     is_coarse = False
@@ -183,7 +183,7 @@ def test_rates_between_two_steps_are_named_with_the_nearest(classroom, photo, pa
     pytest.fail(f"every size from {small} to {large} could be had")
 
 
-def test_small_pictures_get_the_next_better_psnr(nano, photo, passes):
+def test_small_images_get_the_next_better_psnr(nano, photo, passes):
     tiny = photo[:16, :16].copy()
     low, high = (
         psnr(tiny, np.array(dictco_lib.decode(nano, e.data))) for e in range_of(nano, tiny)
@@ -196,7 +196,7 @@ def test_small_pictures_get_the_next_better_psnr(nano, photo, passes):
         assert passes["entropy"] == found.passes <= MAX_PASSES
 
 
-def test_a_flat_picture_may_come_back_without_error(nano):
+def test_a_flat_image_may_come_back_without_error(nano):
     black = np.zeros((64, 64, 3), np.uint8)
     found = encode_to(nano, black, min_psnr=20.0)
     assert psnr(black, np.array(dictco_lib.decode(nano, found.data))) == found.psnr >= 20

@@ -98,8 +98,8 @@ def test_a_mask_blends(nano, coffee, tmp_path):
 
 
 def test_later_regions_lie_on_top_and_every_place_touched_counts(nano, photo):
-    picture = dictco_lib.images.read_picture(photo)  # 301 x 203
-    regions = read_regions(nano, [((0, 0, 301, 203), 50), ((15, 15, 2, 2), 90)], picture)
+    image = dictco_lib.images.read_image(photo)  # 301 x 203
+    regions = read_regions(nano, [((0, 0, 301, 203), 50), ((15, 15, 2, 2), 90)], image)
     plane = quality_map(regions, 33.33)
     assert plane.shape == (16, 20)
     assert (plane[:2, :2] == 90).all() and (plane == 90).sum() == 4

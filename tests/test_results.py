@@ -30,7 +30,7 @@ ANCHORS = {
 PAIR = ("classroom_twin", "classroom")  # anchor and test
 QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM |"
 AGAINST = "| against | BD-rate | range | by MS-SSIM |"
-TWINS = "| pictures | BD-rate of the mean curves | mean of the pictures | from | to |"
+TWINS = "| images | BD-rate of the mean curves | mean of the images | from | to |"
 BY_QUALITY = "| quality | bpp of the twin | PSNR (dB) |"
 
 
@@ -42,8 +42,8 @@ def against(anchor: str, test: str, metric: str = "PSNR") -> Comparison:
     return compare(load_curve(report(anchor), metric), load_curve(report(test), metric))
 
 
-def by_image(pictures: str) -> list[float]:
-    reports = [load_per_image(report(f"{name}_{pictures}")) for name in PAIR]
+def by_image(images: str) -> list[float]:
+    reports = [load_per_image(report(f"{name}_{images}")) for name in PAIR]
     found, failed = compare_per_image(*reports)
     assert len(found) == 24 and not failed
     return [result.rate for result in found.values()]
@@ -68,9 +68,9 @@ def gains() -> list[str]:
 
 def twins() -> list[str]:
     rows = []
-    for label, pictures in {"Kodak, 24": "kodak", "validation, 24": "validation"}.items():
-        curve = against(f"classroom_twin_{pictures}", f"classroom_{pictures}").rate
-        rates = by_image(pictures)
+    for label, images in {"Kodak, 24": "kodak", "validation, 24": "validation"}.items():
+        curve = against(f"classroom_twin_{images}", f"classroom_{images}").rate
+        rates = by_image(images)
         error = stdev(rates) / len(rates) ** 0.5
         rows.append(
             f"| {label} | {curve:+.2f} % | {mean(rates):+.2f} % ± {error:.2f} "
@@ -120,8 +120,8 @@ def test_sentences_say_what_the_reports_hold():
 def test_reports_and_card_are_of_the_weights_that_ship():
     name = "classroom"
     mark = fingerprint(load(name)).hex()
-    for pictures in ("kodak", "validation"):
-        setup = json.loads(report(f"{name}_{pictures}").read_text())["setup"]
+    for images in ("kodak", "validation"):
+        setup = json.loads(report(f"{name}_{images}").read_text())["setup"]
         assert (setup["fingerprint"], setup["mode"]) == (mark, "real")
     checksum = hashlib.sha256((DATA / f"{name}.safetensors").read_bytes()).hexdigest()
     assert checksum in (DATA / "classroom.md").read_text()

@@ -22,7 +22,7 @@ from dictco_lib.cli import main
 from dictco_lib.config import NANO
 from dictco_lib.errors import ConfigError, RecipeError
 from dictco_lib.models import PRESETS, DictionaryCodec, preset
-from dictco_lib.training.data import DEMO, Batches, Photos, Share, random_crop, uniforms
+from dictco_lib.training.data import DEMO, Batches, Share, TrainingImages, random_crop, uniforms
 from dictco_lib.training.loop import train, validation_crops
 from dictco_lib.training.loss import rate_distortion
 from dictco_lib.training.recipe import Recipe, load_recipe
@@ -271,7 +271,7 @@ def test_ms_ssim_can_be_trained_on(recipe):
     assert terms["loss"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_validation_pictures_too_small_for_ms_ssim_are_named_at_the_start(recipe, tmp_path, photo):
+def test_validation_images_too_small_for_ms_ssim_are_named_at_the_start(recipe, tmp_path, photo):
     Image.fromarray(photo[:100]).save(tmp_path / "small.png")
     recipe = replace(recipe, distortion="ms-ssim", crop=192, validation=(str(tmp_path),))
     with pytest.raises(RecipeError, match="sides above 160"):
@@ -286,9 +286,9 @@ def test_a_process_may_train_on_the_cpu_after_a_gpu(recipe):
     assert Trainer(recipe, "cpu").device.type == "cpu"
 
 
-def test_pictures_that_training_cannot_read_well_are_left_out(tmp_path, photo):
+def test_images_that_training_cannot_read_well_are_left_out(tmp_path, photo):
     Image.fromarray(photo[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    twice = Photos((str(tmp_path), str(tmp_path)))
+    twice = TrainingImages((str(tmp_path), str(tmp_path)))
     with pytest.raises(RecipeError, match="16-bit"):
         random_crop(twice, 64, np.random.default_rng(0))
 
@@ -370,7 +370,7 @@ def test_a_listener_hears_every_entry(recipe):
     assert heard[0]["kind"] == "start"
 
 
-def test_validation_crops_of_small_pictures_are_whole(tmp_path, photo):
+def test_validation_crops_of_small_images_are_whole(tmp_path, photo):
     Image.fromarray(photo[:100, :300]).save(tmp_path / "small.png")
     (crop,) = validation_crops((str(tmp_path),))
     assert crop.shape == (1, 3, 100, 256)
@@ -388,7 +388,7 @@ def test_tar_shards_and_folders_are_read_and_damage_is_named(recipe, tmp_path, p
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "c.png").write_bytes(good)
     sources = (str(tmp_path / "shard.tar"), str(tmp_path / "more"))
-    photos = Photos(sources)
+    photos = TrainingImages(sources)
     assert len(photos) == 3
     assert np.array_equal(photos.read(0), photo) and np.array_equal(photos.read(2), photo)
     rng = np.random.default_rng(0)
@@ -397,37 +397,37 @@ def test_tar_shards_and_folders_are_read_and_damage_is_named(recipe, tmp_path, p
     assert list(photos.damaged) == [f"{tmp_path}/shard.tar/b.png"]
     recipe = replace(recipe, data=sources, steps=4, batch_size=4, workers=2)
     train(recipe, "cpu", progress=False)
-    assert caplog.text.count("skipped damaged picture") == 1
+    assert caplog.text.count("skipped damaged image") == 1
     assert f"{tmp_path}/shard.tar/b.png" in caplog.text
     assert read_log(recipe)[-1]["damaged"] == 1
 
 
 def test_useless_data_is_named(tmp_path, photo):
     with pytest.raises(RecipeError, match="does not exist"):
-        Photos((str(tmp_path / "none.tar"),))
-    with pytest.raises(RecipeError, match="no pictures"):
-        Photos((str(tmp_path),))
+        TrainingImages((str(tmp_path / "none.tar"),))
+    with pytest.raises(RecipeError, match="no images"):
+        TrainingImages((str(tmp_path),))
     (tmp_path / "text.tar").write_text("hello")
     with pytest.raises(RecipeError, match="neither a folder nor a tar"):
-        Photos((str(tmp_path / "text.tar"),))
+        TrainingImages((str(tmp_path / "text.tar"),))
     Image.fromarray(photo[:32, :32]).save(tmp_path / "small.png")
     with pytest.raises(RecipeError, match="smaller than"):
-        random_crop(Photos((str(tmp_path),)), 64, np.random.default_rng(0))
+        random_crop(TrainingImages((str(tmp_path),)), 64, np.random.default_rng(0))
 
 
 def test_recipes_are_checked(tmp_path):
     path = tmp_path / "recipe.toml"
-    good = 'model = "nano"\ndata = ["pictures"]\nout = "run"\n'
+    good = 'model = "nano"\ndata = ["images"]\nout = "run"\n'
     path.write_text(good)
     recipe = load_recipe(path)
-    assert recipe.data == (str(tmp_path / "pictures"),) and recipe.out == str(tmp_path / "run")
+    assert recipe.data == (str(tmp_path / "images"),) and recipe.out == str(tmp_path / "run")
     for text, message in [
         (good + "stepz = 3", "unknown keys"),
         ('model = "nano"', "missing keys"),
         (good + "crop = 100", "multiple of 64"),
         (good + "lmbda = 0.01", "remove lmbda"),
         (good.replace("nano", "dcae"), "needs a lmbda"),
-        (good.replace('["pictures"]', '"pictures"'), "must be a list"),
+        (good.replace('["images"]', '"images"'), "must be a list"),
         ("model = ", "no valid TOML"),
         (good + "steps = 0", "must be positive"),
         (good + 'steps = "many"', "expected int"),
@@ -456,7 +456,7 @@ def test_recipes_are_checked(tmp_path):
 def test_settings_on_the_command_line_replace_the_recipes(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(
-        'model = "nano"\ndata = ["pictures"]\nout = "run"\nseed = 3\n[shape]\nexperts = 2\n'
+        'model = "nano"\ndata = ["images"]\nout = "run"\nseed = 3\n[shape]\nexperts = 2\n'
     )
     changes = ["seed=4", 'out="other"', "shape.entries=8", "shape.top_k=1", 'routing="bias"']
     recipe = load_recipe(path, changes)

@@ -12,18 +12,18 @@ from dictco_lib.book import widgets
 from dictco_lib.coding import decode, encode
 
 
-def shown(picture: w.Image) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.value)))
+def shown(image: w.Image) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(image.value)))
 
 
 def test_the_quality_slider_shows_what_a_decoder_of_its_file_gets(nano, photo):
-    slider, label, picture = widgets.quality_slider(nano, photo, quality=30).children
+    slider, label, image = widgets.quality_slider(nano, photo, quality=30).children
     assert not slider.continuous_update
     for quality in (30, 80):
         slider.value = quality
         file = encode(nano, photo, quality)
         assert f"{len(file.data):,} bytes" in label.value
-        assert np.array_equal(shown(picture), np.asarray(decode(nano, file.data)))
+        assert np.array_equal(shown(image), np.asarray(decode(nano, file.data)))
 
 
 def test_a_value_seen_before_is_not_computed_again():
@@ -33,20 +33,20 @@ def test_a_value_seen_before_is_not_computed_again():
         asked.append(value)
         return np.full((4, 4, 3), value, np.uint8), f"{value}"
 
-    slider, label, picture = widgets.picture_slider(code, w.IntSlider(1)).children
+    slider, label, image = widgets.image_slider(code, w.IntSlider(1)).children
     for value in (2, 1, 2):
         slider.value = value
         assert label.value == str(value)
-        assert np.all(shown(picture) == value)
+        assert np.all(shown(image) == value)
     assert asked == [1, 2]
 
 
-def test_the_divider_shows_one_picture_on_either_side():
+def test_the_divider_shows_one_image_on_either_side():
     left, right = np.full((8, 200, 3), 10, np.uint8), np.full((8, 200, 3), 20, np.uint8)
-    slider, label, picture = widgets.divider(left, right, ("before", "after")).children
+    slider, label, image = widgets.divider(left, right, ("before", "after")).children
     for percent in (50, 0, 25, 100):
         slider.value = percent
-        at, pixels = 2 * percent, shown(picture)
+        at, pixels = 2 * percent, shown(image)
         assert np.all(pixels[:, : max(at - 1, 0)] == 10)
         assert np.all(pixels[:, at + 1 :] == 20)
         assert np.all(pixels[:, max(at - 1, 0) : at + 1] == 255)

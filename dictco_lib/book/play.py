@@ -1,7 +1,7 @@
-"""Pictures to leaf through: a slider that works in a notebook and in its HTML page alike.
+"""Images to leaf through: a slider that works in a notebook and in its HTML page alike.
 
 The widgets of :mod:`dictco_lib.book.widgets` compute when they are moved, and need a kernel. Here
-every picture is made beforehand, so a page without a kernel can show them, too.
+every image is made beforehand, so a page without a kernel can show them, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOVED = (
 
 @dataclass(frozen=True)
 class Leaf:
-    """One picture: a PNG file, the text above it, and what it shows in words."""
+    """One image: a PNG file, the text above it, and what it shows in words."""
 
     png: bytes
     caption: str
@@ -38,10 +38,10 @@ def leaf(figure: Figure, caption: str) -> Leaf:
 
 
 def leaf_through(leaves: Sequence[Leaf], name: str, start: int = 0) -> HTML:
-    """A slider over pictures, without a kernel.
+    """A slider over images, without a kernel.
 
     Args:
-        leaves: the pictures, in the order of the slider.
+        leaves: the images, in the order of the slider.
         name: what the slider moves through.
         start: the leaf that is shown at first.
     """

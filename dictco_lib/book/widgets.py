@@ -29,22 +29,22 @@ from dictco_lib.coding import code_latent, decode, from_latent, to_latent
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.metrics import psnr
-from dictco_lib.images import Picture, to_pil, to_uint8
+from dictco_lib.images import ImageData, to_pil, to_uint8
 from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
 
 
-def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
-    """Any slider with the picture and the numbers of its value below.
+def image_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
+    """Any slider with the image and the numbers of its value below.
 
     Values seen before are kept. While the kernel works, the front end sends no more than the
     last place of the slider.
 
     Args:
-        code: value -> picture, (H, W) or (H, W, 3) uint8, and its caption.
+        code: value -> image, (H, W) or (H, W, 3) uint8, and its caption.
         slider: with ``continuous_update=False`` where the work takes longer than a blink.
     """
-    label, picture = w.HTML(), _picture()
+    label, image = w.HTML(), _image()
 
     @functools.lru_cache(128)
     def seen(value: float) -> tuple[str, bytes]:
@@ -53,15 +53,15 @@ def picture_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Wi
         return caption, _png(pixels)
 
     def show(change: dict | None = None) -> None:
-        label.value, picture.value = seen(slider.value)
+        label.value, image.value = seen(slider.value)
 
     slider.observe(show, "value")
     show()
-    return w.VBox([slider, label, picture])
+    return w.VBox([slider, label, image])
 
 
-def _picture() -> w.Image:
-    """A place for a picture, at its own size where that fits."""
+def _image() -> w.Image:
+    """A place for an image, at its own size where that fits."""
     return w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
 
 
@@ -72,9 +72,9 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 50) -> w.Widget:
-    """A slider from 0 to 100 with the decoded picture and its numbers below.
+    """A slider from 0 to 100 with the decoded image and its numbers below.
 
-    The picture is analysed once. When the slider is let go, a real file is made; what is shown
+    The image is analysed once. When the slider is let go, a real file is made; what is shown
     is what its decoder gets, from the same y_hat.
 
     Args:
@@ -98,11 +98,11 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
         )
         return image, caption
 
-    return picture_slider(code, slider)
+    return image_slider(code, slider)
 
 
 def divider(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> w.Widget:
-    """Two pictures of the same place, before and after, on either side of a line that moves.
+    """Two images of the same place, before and after, on either side of a line that moves.
 
     Args:
         left: (H, W, 3) uint8, say the original.
@@ -119,21 +119,21 @@ def divider(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> w
         image[:, max(at - 1, 0) : at + 1] = 255
         return image, f"{percent} %: {captions[0]} &nbsp;<b>|</b>&nbsp; {captions[1]}"
 
-    return picture_slider(code, slider)
+    return image_slider(code, slider)
 
 
 def step_slider(code: Callable[[float], tuple[np.ndarray, str]], step: float = 16) -> w.Widget:
     """A logarithmic slider over quantiser steps from 1 to 256 grey levels.
 
     Args:
-        code: step -> picture and caption, see :func:`picture_slider`.
+        code: step -> image and caption, see :func:`image_slider`.
         step: where the slider starts.
     """
     slider = w.FloatLogSlider(
         step, base=2, min=0, max=8, step=0.25, description="step", readout_format=".1f",
         continuous_update=False, layout=w.Layout(width="420px"),
     )  # fmt: skip
-    return picture_slider(code, slider)
+    return image_slider(code, slider)
 
 
 def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.Widget:
@@ -153,7 +153,7 @@ def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.
         share = f"<b>{len(part):,} of {len(data):,} bytes</b> ({len(part) / len(data):.0%})"
         return image, f"{share}, {psnr(pixels, image):.2f} dB"
 
-    return picture_slider(code, slider)
+    return image_slider(code, slider)
 
 
 def field_picker(data: bytes) -> w.Widget:
@@ -172,16 +172,16 @@ def field_picker(data: bytes) -> w.Widget:
 
 
 def _panel(sliders: Sequence[w.Widget], view: Callable[..., tuple[str, bytes]]) -> w.Widget:
-    """Sliders with a caption and a picture below: ``view`` makes both from the sliders' values."""
-    label, picture = w.HTML(), _picture()
+    """Sliders with a caption and an image below: ``view`` makes both from the sliders' values."""
+    label, image = w.HTML(), _image()
 
     def show(change: dict | None = None) -> None:
-        label.value, picture.value = view(*(slider.value for slider in sliders))
+        label.value, image.value = view(*(slider.value for slider in sliders))
 
     for slider in sliders:
         slider.observe(show, "value")
     show()
-    return w.VBox([w.HBox(sliders, layout=w.Layout(flex_flow="row wrap")), label, picture])
+    return w.VBox([w.HBox(sliders, layout=w.Layout(flex_flow="row wrap")), label, image])
 
 
 def _choice(name: str, count: int, value: int = 0) -> w.IntSlider:
@@ -276,7 +276,7 @@ def window_picker(
 
 
 class TrainingView:
-    """A picture of a run that redraws itself with every entry of the log.
+    """An image of a run that redraws itself with every entry of the log.
 
     Hand it to :func:`dictco_lib.training.loop.train` as the listener.
 
@@ -325,20 +325,20 @@ def curve_picker(curves: Sequence[Curve], chosen: Sequence[str], anchor: str) ->
     )
     against = w.Dropdown(options=list(by_name), value=anchor, description="against")
     table = w.HTML()
-    picture = _picture()
+    image = _image()
 
     def show(change: dict | None = None) -> None:
         names = [against.value, *(name for name in select.value if name != against.value)]
         published = {name for name in names if by_name[name].is_published}
         points = {name: (by_name[name].bpp, by_name[name].psnr) for name in names}
-        picture.value = plots.png(plots.rd_curves(points, published=published, max_bpp=2.0))
+        image.value = plots.png(plots.rd_curves(points, published=published, max_bpp=2.0))
         lines = [_bd_line(by_name[against.value], by_name[name]) for name in names[1:]]
         table.value = "<br>".join(lines)
 
     select.observe(show, "value")
     against.observe(show, "value")
     show()
-    return w.VBox([w.HBox([select, against]), table, picture])
+    return w.VBox([w.HBox([select, against]), table, image])
 
 
 def _bd_line(anchor: Curve, test: Curve) -> str:
@@ -351,27 +351,27 @@ def _bd_line(anchor: Curve, test: Curve) -> str:
 
 
 def ablation_panel(
-    model: DictionaryCodec, picture: Picture, means: Means, quality: float = 50
+    model: DictionaryCodec, image: ImageData, means: Means, quality: float = 50
 ) -> w.Widget:
-    """Parts to switch off, and what the model then makes of a picture; bits are estimated.
+    """Parts to switch off, and what the model then makes of an image; bits are estimated.
 
     Each answer is computed when it is first asked for, and kept.
 
     Args:
         model: a variable-rate mixture.
-        picture: small: a forward pass should take well under a second.
+        image: small: a forward pass should take well under a second.
         means: what stands in for the parts, from ``mean_outputs``.
         quality: where the slider starts.
     """
     boxes = [w.Checkbox(False, description=part, indent=False) for part in PARTS]
     filler = w.ToggleButtons(options=["means", "zeros"], description="in place")
     slider = w.IntSlider(quality, 0, 100, description="quality", continuous_update=False)
-    label, figure = w.HTML(), _picture()
+    label, figure = w.HTML(), _image()
 
     @functools.cache
     def found(off: tuple[str, ...], in_place: str, quality: float) -> Result:
         with switched_off(model, off, means if in_place == "means" else None):
-            return reconstruct(model, picture, quality)
+            return reconstruct(model, image, quality)
 
     @functools.cache
     def answer(*choice) -> tuple[str, bytes]:

@@ -119,7 +119,7 @@ def refuse(why: str, **options: object) -> None:
 
 
 def tell(name: object, losses: Iterable[str]) -> None:
-    """Name what a file could not keep of a picture, one line each, on stderr."""
+    """Name what a file could not keep of an image, one line each, on stderr."""
     for loss in losses:
         say(f"{shown(name)}: note: {shown(loss)}", sys.stderr, tqdm.write)
 
@@ -173,7 +173,7 @@ def _sum_up(made: Plan, done: int, before: int, failed: int) -> None:
 
 
 def skipped_lines(
-    skipped: Mapping[object, str], others: Sequence[object], kind: str = "pictures"
+    skipped: Mapping[object, str], others: Sequence[object], kind: str = "images"
 ) -> list[str]:
     """What a search did not take, and why: each by name, files of other kinds together.
 
@@ -195,21 +195,21 @@ def skipped_lines(
 
 
 def find_all(folder: str) -> list[Path]:
-    """The pictures of a folder, for commands that measure them; names what is skipped.
+    """The images of a folder, for commands that measure them; names what is skipped.
 
     Raises:
         ImageError: if the folder is missing or holds none.
     """
-    from dictco_lib.images import find_pictures
+    from dictco_lib.images import find_images
 
     path = Path(folder)
     if not os.path.isdir(path):
-        raise ImageError(f"{folder} is no folder; give a folder of pictures")
-    found = find_pictures(path)
+        raise ImageError(f"{folder} is no folder; give a folder of images")
+    found = find_images(path)
     skipped = {p.relative_to(path): reason for p, reason in found.skipped.items()}
     lines = skipped_lines(skipped, [p.relative_to(path) for p in found.others])
     if not found.taken:
-        raise ImageError("; ".join([f"no pictures in {folder}", *lines]))
+        raise ImageError("; ".join([f"no images in {folder}", *lines]))
     for line in lines:
         say(f"{shown(folder)}: {line}", sys.stderr)
     return found.taken
@@ -257,11 +257,11 @@ def read_bytes(path: Path | None) -> bytes:
 
 
 def refuse_failed(failed: dict[str, str], total: int) -> None:
-    """Name the pictures that were left out of reports, picture -> reason, and raise for them."""
+    """Name the images that were left out of reports, image -> reason, and raise for them."""
     for name, reason in failed.items():
         print(reason if name in reason else f"{name}: {reason}", file=sys.stderr)
     if failed:
-        text = f"{len(failed)} of {total} pictures failed and are left out: "
+        text = f"{len(failed)} of {total} images failed and are left out: "
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise DictcoError(text + ", ".join(list(failed)[:5]) + more)
 

@@ -28,10 +28,10 @@ def _print_row(result, label: str) -> None:
 def add_anchors(command: Declare) -> None:
     """Declare ``anchors``."""
     sub = command(
-        "anchors", anchors, "measure classical codecs on a folder of pictures",
+        "anchors", anchors, "measure classical codecs on a folder of images",
         "photos/ --out build/anchors --workers 4", "photos/ --codecs jpeg avif_444_psnr",
     )  # fmt: skip
-    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
+    sub.add_argument("folder", metavar="FOLDER", help="images, in sub-folders too")
     sub.add_argument(
         "--codecs", nargs="+", metavar="C",
         help="jpeg webp avif jpeg2000 jxl heic, or single variants; default: all that run here",
@@ -57,7 +57,7 @@ def anchors(args: argparse.Namespace) -> None:
         raise DictcoError("none of these codecs runs here")
     for key in keys if args.out else []:
         may_replace(str(Path(args.out) / f"{key}.json"), args.force, rd.is_report, "a report")
-    with bar(total=len(keys) * len(paths), unit="picture") as shown:
+    with bar(total=len(keys) * len(paths), unit="image") as shown:
         written, failed = [], {}
         options = {"folder": args.folder}
         for key, report in measure(keys, paths, args.workers, shown.update, **options):
@@ -101,7 +101,7 @@ def add_bdrate(command: Declare) -> None:
     )  # fmt: skip
     sub.add_argument("anchor", metavar="ANCHOR", help=CURVE)
     sub.add_argument("test", metavar="TEST", nargs="+", help=CURVE)
-    sub.add_argument("--per-image", action="store_true", help="picture by picture as well")
+    sub.add_argument("--per-image", action="store_true", help="image by image as well")
     add_metric(sub)
 
 
@@ -117,7 +117,7 @@ def bdrate(args: argparse.Namespace) -> None:
     for test in args.test:
         anchor, curve = load_curves([args.anchor, test], metric, common=args.common)
         result = compare(anchor, curve)
-        shared = f" ({len(curve.conditions.pictures)} common pictures)" if args.common else ""
+        shared = f" ({len(curve.conditions.images)} common images)" if args.common else ""
         _print_row(result, test + shared)
         for doubt in result.doubts():
             _warn(f"{test}: {doubt}")
@@ -142,7 +142,7 @@ def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
         _warn(f"{image} is left out: only one of the reports has it")
     rates = [result.rate for result in found.values()]
     print(
-        f"{mean(rates):+8.2f} % mean of {len(rates)} pictures, "
+        f"{mean(rates):+8.2f} % mean of {len(rates)} images, "
         f"{min(rates):+.2f} % to {max(rates):+.2f} %"
     )
 

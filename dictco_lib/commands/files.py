@@ -30,7 +30,7 @@ from dictco_lib.errors import DictcoError, OptionError, WrongModel
 def add_compress(command: Declare) -> None:
     """Declare ``compress``."""
     sub = command(
-        "compress", compress, "compress a picture, or a folder of them, to .dco files",
+        "compress", compress, "compress an image, or a folder of them, to .dco files",
         "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
         "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/", "a.jpg b.png compressed/",
         "photo.jpg photo.dco --quality 40 --region 200,100,320,240:90",
@@ -38,7 +38,7 @@ def add_compress(command: Declare) -> None:
     )  # fmt: skip
     sub.add_argument(
         "input", metavar="IN", nargs="+",
-        help="pictures, and folders that are searched with their sub-folders; - is standard input",
+        help="images, and folders that are searched with their sub-folders; - is standard input",
     )  # fmt: skip
     sub.add_argument(
         "output", metavar="OUT",
@@ -72,17 +72,17 @@ def add_compress(command: Declare) -> None:
 
 
 def compress(args: argparse.Namespace) -> None:
-    """Pictures to .dco (or plain .bin) files."""
+    """Images to .dco (or plain .bin) files."""
     from dictco_lib.checkpoints import fingerprint
     from dictco_lib.coding import encode
-    from dictco_lib.images import find_pictures, read_picture
+    from dictco_lib.images import find_images, read_image
     from dictco_lib.plain import encode_plain, plain_losses
     from dictco_lib.rate_control import encode_to
 
     regions = [_region(text) for text in args.region]
     options = {"metadata": args.metadata, "fast": args.fast}
     wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
-    made = plan(args.input, args.output, find_pictures, _coded_name, "pictures")
+    made = plan(args.input, args.output, find_images, _coded_name, "images")
     if not made.is_run:
         _check_coded_target(made.jobs[0], args, options | wish | {"region": regions or None})
     is_targeted = any(value is not None for value in wish.values())
@@ -93,16 +93,16 @@ def compress(args: argparse.Namespace) -> None:
     put = Outputs(args.force, made.is_run)
 
     def code(job: Job, is_plain: bool) -> tuple[bytes, str]:
-        picture = read_picture(read_bytes(None) if job.source is None else job.source)
-        tell(job.label, picture.losses(args.metadata))
+        image = read_image(read_bytes(None) if job.source is None else job.source)
+        tell(job.label, image.losses(args.metadata))
         if is_plain:
-            tell(job.label, plain_losses(picture))
-            data = encode_plain(model, picture)
+            tell(job.label, plain_losses(image))
+            data = encode_plain(model, image)
             return data, f"{len(data)} bytes"
         if is_targeted:
-            encoded = encode_to(model, picture, **wish, **options, regions=regions)
+            encoded = encode_to(model, image, **wish, **options, regions=regions)
         else:
-            encoded = encode(model, picture, args.quality, **options, regions=regions)
+            encoded = encode(model, image, args.quality, **options, regions=regions)
         line = f"{len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, {encoded.width}x{encoded.height}"
         return encoded.data, line + _search_result(encoded) if is_targeted else line
 
@@ -147,21 +147,21 @@ def _named(place: tuple[int, ...] | Path) -> object:
 
 
 def _coded_name(source: Path) -> str:
-    """Only what stands for a picture is a suffix: ``holiday.1`` and ``holiday.2`` stay apart."""
-    from dictco_lib.images import looks_like_picture
+    """Only what stands for an image is a suffix: ``holiday.1`` and ``holiday.2`` stay apart."""
+    from dictco_lib.images import looks_like_image
 
-    return (source.stem if looks_like_picture(source) else source.name) + ".dco"
+    return (source.stem if looks_like_image(source) else source.name) + ".dco"
 
 
 def _check_coded_target(job: Job, args: argparse.Namespace, options: dict) -> None:
-    from dictco_lib.images import looks_like_picture
+    from dictco_lib.images import looks_like_image
 
     if job.target is None:
         return check_standard()
-    check_target(job, "the picture itself")
-    if looks_like_picture(job.target):
+    check_target(job, "the image itself")
+    if looks_like_image(job.target):
         raise DictcoError(
-            f"{job.target} looks like a picture, and the last name is the output; give the output "
+            f"{job.target} looks like an image, and the last name is the output; give the output "
             "the suffix .dco"
         )
     if job.target.suffix.lower() == PLAIN_SUFFIX:
@@ -207,10 +207,10 @@ def _model_finder(args: argparse.Namespace) -> Callable:
 def add_decompress(command: Declare) -> None:
     """Declare ``decompress``."""
     sub = command(
-        "decompress", decompress, "decompress a .dco file, or a folder, to pictures",
-        "photo.dco photo.png", "compressed/ pictures/", "photo.dco coarse.png --slices 2",
+        "decompress", decompress, "decompress a .dco file, or a folder, to images",
+        "photo.dco photo.png", "compressed/ images/", "photo.dco coarse.png --slices 2",
         "photo.dco part.png --crop 2000,1000,640,480",
-        "a.dco b.dco pictures/ --format webp", "- - < photo.dco > photo.png",
+        "a.dco b.dco images/ --format webp", "- - < photo.dco > photo.png",
     )  # fmt: skip
     sub.add_argument(
         "input", metavar="IN", nargs="+",
@@ -218,10 +218,10 @@ def add_decompress(command: Declare) -> None:
     )  # fmt: skip
     sub.add_argument(
         "output", metavar="OUT",
-        help="the picture (any format Pillow writes), a folder (out/ makes it), or -",
+        help="the image (any format Pillow writes), a folder (out/ makes it), or -",
     )  # fmt: skip
     sub.add_argument(
-        "--format", metavar="SUFFIX", help="of pictures in a folder or standard output: default png"
+        "--format", metavar="SUFFIX", help="of images in a folder or standard output: default png"
     )
     add_force(sub)
     sub.add_argument("--slices", type=int, metavar="K", help="decode only the first K slices")
@@ -234,7 +234,7 @@ def add_decompress(command: Declare) -> None:
 
 
 def decompress(args: argparse.Namespace) -> None:
-    """Files to pictures."""
+    """Files to images."""
     from dictco_lib.coding import decode, read_header
     from dictco_lib.images import find_files, output_format, save_image
     from dictco_lib.plain import decode_plain
@@ -242,12 +242,12 @@ def decompress(args: argparse.Namespace) -> None:
     suffix = "." + (args.format or "png").lstrip(".").lower()
     output_format("x" + suffix)
     search = partial(find_files, verdict=_coded_verdict(bool(args.model)))
-    made = plan(args.input, args.output, search, partial(_picture_name, suffix), ".dco files")
+    made = plan(args.input, args.output, search, partial(_image_name, suffix), ".dco files")
     if any(_is_plain(job) for job in made.jobs):
         refuse("a .bin file has no slices", slices=args.slices, partial=args.partial)
         refuse("a .bin file has no tiles", crop=args.crop)
     if not made.is_run:
-        _check_picture_target(made.jobs[0], args.format)
+        _check_image_target(made.jobs[0], args.format)
     crop = _crop(args.crop)
     find = _model_finder(args)
     put = Outputs(args.force, made.is_run)
@@ -295,12 +295,12 @@ def _is_plain(job: Job) -> bool:
     return job.source is not None and job.source.suffix.lower() == PLAIN_SUFFIX
 
 
-def _picture_name(suffix: str, source: Path) -> str:
+def _image_name(suffix: str, source: Path) -> str:
     is_coded = source.suffix.lower() in CODED_SUFFIXES
     return (source.stem if is_coded else source.name) + suffix
 
 
-def _check_picture_target(job: Job, asked: str | None) -> None:
+def _check_image_target(job: Job, asked: str | None) -> None:
     from dictco_lib.images import output_format
 
     if job.target is None:
@@ -361,7 +361,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def _shares(plane) -> str:
-    """Qualities of a map with their shares of the picture, the largest first."""
+    """Qualities of a map with their shares of the image, the largest first."""
     import numpy as np
 
     from dictco_lib.regions import ELSEWHERE

@@ -40,7 +40,7 @@ class Plan:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
-    kind: str = "pictures"
+    kind: str = "images"
 
 
 def plan(
@@ -53,7 +53,7 @@ def plan(
         output: a file, a folder (one that exists, or a name that ends in a slash), or ``-``.
         find: searches a folder: see :func:`dictco_lib.images.find_files`.
         rename: the name of the output of an input.
-        kind: of the inputs, for messages: "pictures".
+        kind: of the inputs, for messages: "images".
 
     Raises:
         DictcoError: if they do not fit together, or nothing is to be done.
@@ -101,9 +101,9 @@ def _is_folder(output: str, inputs: list[str]) -> bool:
 
 
 def _is_called_a_file(path: Path) -> bool:
-    from dictco_lib.images.formats import looks_like_picture
+    from dictco_lib.images.formats import looks_like_image
 
-    return path.suffix.lower() in CODED_SUFFIXES or looks_like_picture(path)
+    return path.suffix.lower() in CODED_SUFFIXES or looks_like_image(path)
 
 
 def _single(inputs: list[str], output: str, kind: str) -> Job:
@@ -181,7 +181,7 @@ def check_target(job: Job, itself: str, *, is_run: bool = False) -> None:
 
     Args:
         job: what is to be done.
-        itself: what the source is: "the picture itself".
+        itself: what the source is: "the image itself".
         is_run: the folder was looked at for all jobs together.
     """
     if job.target is None:

@@ -2,7 +2,7 @@
 
 One line for each output, in the user's state folder: what its bytes were, what they were made of
 (source, settings, model), and where the source lay. All are hashes: the list tells nobody about the
-pictures, and a file is known wherever it was moved, but not after it was changed.
+images, and a file is known wherever it was moved, but not after it was changed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Ledger:
     def find(self, output: str) -> set[tuple[str, str]]:
         """What outputs with this digest were made of, and the places of their sources.
 
-        Equal pictures make equal files.
+        Equal images make equal files.
         """
         if self._made is None:
             self._made = self._read()

@@ -31,14 +31,14 @@ def add_evaluate(command: Declare) -> None:
         "evaluate", evaluate, "measure bpp, PSNR, MS-SSIM, seconds and memory",
         "photos/", "photos/ --quality 20 60 --out report.json", "photos/ --mode estimated",
     )  # fmt: skip
-    sub.add_argument("folder", metavar="FOLDER", help="pictures, in sub-folders too")
+    sub.add_argument("folder", metavar="FOLDER", help="images, in sub-folders too")
     sub.add_argument(
         "--mode", choices=("real", "estimated"), default="real",
         help="bits of files that are decoded again (default), or bits from likelihoods: quicker",
     )  # fmt: skip
     sub.add_argument(
         "--batch-size", type=int, metavar="B",
-        help="pictures of equal size at a time in estimated mode; default 8 on a GPU, else 1",
+        help="images of equal size at a time in estimated mode; default 8 on a GPU, else 1",
     )  # fmt: skip
     sub.add_argument(
         "--gates", metavar="RULE",
@@ -151,8 +151,8 @@ def add_bench(command: Declare) -> None:
     sub.add_argument(
         "what", nargs="?", default="parts",
         choices=("parts", "load", "memory", "models", "portability"),
-        help="parts: each part alone (default); load: a photo, beside busy programs; memory: "
-        "commands on pictures of up to 100 megapixels (minutes); models: members of the family "
+        help="parts: each part alone (default); load: an image, beside busy programs; memory: "
+        "commands on images of up to 100 megapixels (minutes); models: members of the family "
         "side by side, from pixels to files and back; portability: the same files read with every "
         "arithmetic that this machine offers",
     )  # fmt: skip
@@ -186,15 +186,15 @@ def bench(args: argparse.Namespace) -> None:
             f"members are for bench models: dictco bench models {' '.join(args.names)}".rstrip()
         )
     if args.what == "portability":
-        refuse("bench portability chooses its pictures", recipe=args.recipe, size=args.size)
+        refuse("bench portability chooses its images", recipe=args.recipe, size=args.size)
         return _bench_portability(args)
     if args.python:
         raise OptionError("--python is for bench portability; leave it out")
     if args.what == "load":
-        refuse("bench load codes a photo", recipe=args.recipe)
+        refuse("bench load codes an image", recipe=args.recipe)
         return _bench_load(args)
     if args.what == "memory":
-        refuse("bench memory chooses its pictures", recipe=args.recipe, size=args.size)
+        refuse("bench memory chooses its images", recipe=args.recipe, size=args.size)
         return _bench_memory(args)
     if args.recipe:
         refuse("a recipe says what is trained", model=args.model, size=args.size)
@@ -226,7 +226,7 @@ def _bench_memory(args: argparse.Namespace) -> None:
 
     options = ("--device", find_device(args.device), "--model", args.model or DEFAULT_MODEL)
     print(f"{'command':12} {'megapixels':>10} {'peak MB':>9} {'CPU s':>8} {'CPU s / MP':>11}")
-    start: dict[str, float] = {}  # of the tiny picture that comes first: what starting takes
+    start: dict[str, float] = {}  # of the tiny image that comes first: what starting takes
     for cost in measure_memory(options=options):
         beyond = cost.seconds - start.setdefault(cost.command, cost.seconds)
         print(
@@ -288,7 +288,7 @@ def _bench_models(args: argparse.Namespace) -> None:
             f"{bpp:>7}   {weights}"
         )
     print(
-        f"one photo of {size[0]}x{size[1]} to a .dco file and back, at quality 50 where there are "
+        f"one image of {size[0]}x{size[1]} to a .dco file and back, at quality 50 where there are "
         f"qualities; medians of {args.repeats}, taking turns\n"
         "peak MB: of a process for each; its own: without what it takes before it has a model"
     )

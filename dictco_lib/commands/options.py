@@ -63,9 +63,9 @@ def add_force(sub: argparse.ArgumentParser, text: str = _AGAIN) -> None:
 
 
 def add_metric(sub: argparse.ArgumentParser) -> None:
-    """What curves are compared by, and over which pictures."""
+    """What curves are compared by, and over which images."""
     sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")
     sub.add_argument(
         "--common", action="store_true",
-        help="means over the pictures that the reports share, where they are of others too",
+        help="means over the images that the reports share, where they are of others too",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Curves of the classical codecs over a folder, in the layout of ``dictco evaluate``.
 
-A report depends on the pictures and on the versions it names, on nothing else: no timings, and
+A report depends on the images and on the versions it names, on nothing else: no timings, and
 the same numbers with any number of workers.
 """
 
@@ -18,29 +18,29 @@ from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.classical import CODECS, Codec, decode_image, versions
 from dictco_lib.evaluation.measure import distortion
 from dictco_lib.evaluation.rate import rate
-from dictco_lib.evaluation.report import finish, picture_names
-from dictco_lib.images import Picture, eight_bit, read_picture
+from dictco_lib.evaluation.report import finish, image_names
+from dictco_lib.images import ImageData, eight_bit, read_image
 
 #: float32 metrics differ between thread counts in the seventh digit.
 _DIGITS = 6
 
 
 def measure_anchor(codec: Codec, path: Path) -> list[dict]:
-    """Code one picture at each step of a codec's ladder; one row of the report each.
+    """Code one image at each step of a codec's ladder; one row of the report each.
 
     The codec gets the colours as :func:`dictco_lib.evaluation.measure.distortion` looks at them,
-    8 bits without alpha and profile; one plane of a grey picture.
+    8 bits without alpha and profile; one plane of a grey image.
     """
-    picture = read_picture(path)
-    pixels = eight_bit(picture)
+    image = read_image(path)
+    pixels = eight_bit(image)
     rows = []
     for quality in codec.ladder:
         try:
-            data = codec.encode(pixels[..., 0] if picture.is_grey else pixels, quality)
+            data = codec.encode(pixels[..., 0] if image.is_grey else pixels, quality)
         except DictcoError as error:
             raise DictcoError(f"{path}: {error}") from None
-        decoded = Picture(decode_image(data), is_grey=picture.is_grey)
-        row = rate(picture.size, data) | distortion(picture, decoded)
+        decoded = ImageData(decode_image(data), is_grey=image.is_grey)
+        row = rate(image.size, data) | distortion(image, decoded)
         del row["ms-ssim-db"]
         rows.append({"image": path.name, "quality": quality} | _rounded(row))
     return rows
@@ -58,37 +58,37 @@ def anchors(
     *,
     folder: str | Path | None = None,
 ) -> Iterator[tuple[str, dict]]:
-    """Reports of classical codecs over pictures.
+    """Reports of classical codecs over images.
 
     Args:
         keys: of ``classical.CODECS``.
-        paths: pictures.
+        paths: images.
         workers: processes; a script that asks for more than one needs the usual
             ``if __name__ == "__main__"``.
-        progress: called after each codec of each picture.
-        folder: what the names in the reports are relative to, see :func:`picture_names`.
+        progress: called after each codec of each image.
+        folder: what the names in the reports are relative to, see :func:`image_names`.
 
     Yields:
         Key and report, in the order of ``keys``, as soon as each is complete; ``failed`` names
-        the pictures that cannot be read, or not be written by this codec, with the reason. Where
+        the images that cannot be read, or not be written by this codec, with the reason. Where
         that is all of them, there are no ``results``.
 
     Raises:
-        DictcoError: if no picture can be read.
+        DictcoError: if no image can be read.
     """
     if workers < 1:
         raise DictcoError(f"{workers} workers cannot work; give 1 or more")
-    names = picture_names(paths, folder)
+    names = image_names(paths, folder)
     damaged = {}
     for path in names:  # named before hours of work
         try:
-            read_picture(path)
+            read_image(path)
         except (DictcoError, OSError) as error:
             damaged[path] = str(error)
     whole = [path for path in names if path not in damaged]
     if not whole:
         reasons = "; ".join(damaged.values())
-        raise DictcoError(f"none of the {len(names)} pictures can be measured: {reasons[:500]}")
+        raise DictcoError(f"none of the {len(names)} images can be measured: {reasons[:500]}")
     with _mapper(workers) as run:
         measured = run(_work, [(key, path) for key in keys for path in whole])
         for key in keys:
@@ -100,7 +100,7 @@ def anchors(
 
 
 def _work(job: tuple[str, Path]) -> list[dict] | str:
-    """The rows of a picture, or why there are none."""
+    """The rows of an image, or why there are none."""
     try:
         return measure_anchor(CODECS[job[0]], job[1])
     except (DictcoError, OSError) as error:
@@ -121,23 +121,23 @@ def _mapper(workers: int) -> Iterator[Callable]:
 
 
 def _report(codec: Codec, found: dict[str, list[dict] | str]) -> dict:
-    """The report of one codec, from the rows or the failure of each picture by name."""
+    """The report of one codec, from the rows or the failure of each image by name."""
     failed = {name: rows for name, rows in found.items() if isinstance(rows, str)}
-    by_picture = [
+    by_image = [
         [row | {"image": name} for row in rows]
         for name, rows in found.items()
         if not isinstance(rows, str)
     ]
     report = {
         "name": codec.name,
-        "description": f"real files, {len(by_picture)} pictures, RGB PSNR of 8-bit pictures",
+        "description": f"real files, {len(by_image)} images, RGB PSNR of 8-bit images",
         "settings": {"format": codec.format, codec.dial.option: codec.dial.formula}
         | codec.settings,
         "versions": versions(codec),
     }
-    if by_picture:
-        # From picture by picture to quality by quality, as `dictco evaluate` orders rows.
-        rows = [row for group in zip(*by_picture, strict=True) for row in group]
+    if by_image:
+        # From image by image to quality by quality, as `dictco evaluate` orders rows.
+        rows = [row for group in zip(*by_image, strict=True) for row in group]
         report = finish(report, rows, codec.ladder)
         results = report["results"]
         for key, values in results.items():

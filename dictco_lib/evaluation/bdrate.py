@@ -11,7 +11,7 @@ from bjontegaard import bd_psnr, bd_rate
 from scipy.interpolate import PchipInterpolator
 
 from dictco_lib.errors import CurveError
-from dictco_lib.evaluation.conditions import Conditions, check_pictures, unlike
+from dictco_lib.evaluation.conditions import Conditions, check_images, unlike
 
 #: A comparison over less of both ranges than this, or over fewer points, comes with a warning.
 MIN_SHARE = 0.5
@@ -70,7 +70,7 @@ class Curve:
                 if step <= 0:
                     raise CurveError(
                         f"curve {self.name}: {key} goes from {values[i]:.4f} to "
-                        f"{values[i + 1]:.4f} at {self.bpp[i + 1]:.4f} bpp, but a better picture "
+                        f"{values[i + 1]:.4f} at {self.bpp[i + 1]:.4f} bpp, but a better image "
                         "must cost more; remove one of the points"
                     )
 
@@ -129,7 +129,7 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
 
     Raises:
         CurveError: if a curve does not rise, or the two share no PSNR, or measure another thing,
-            or other pictures.
+            or other images.
 
     Reference:
         Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001.
@@ -141,7 +141,7 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
             f"{anchor.name} is a curve of {anchor.metric}, {test.name} one of {test.metric}; "
             "load both in the same metric"
         )
-    check_pictures(anchor.conditions, test.conditions)
+    check_images(anchor.conditions, test.conditions)
     low, high = max(anchor.psnr[0], test.psnr[0]), min(anchor.psnr[-1], test.psnr[-1])
     if low >= high:
         raise CurveError(
@@ -166,14 +166,14 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
 def compare_per_image(
     anchor: dict[str, Curve], test: dict[str, Curve]
 ) -> tuple[dict[str, Comparison], dict[str, str]]:
-    """Compare picture by picture.
+    """Compare image by image.
 
     Args:
-        anchor: picture name -> curve, as ``curves.load_per_image`` gives them.
-        test: the same of the other codec; pictures that only one of them has are left out.
+        anchor: image name -> curve, as ``curves.load_per_image`` gives them.
+        test: the same of the other codec; images that only one of them has are left out.
 
     Returns:
-        Picture name -> comparison, and picture name -> reason where there can be none.
+        Image name -> comparison, and image name -> reason where there can be none.
     """
     found, failed = {}, {}
     for image in sorted(anchor.keys() & test.keys()):
@@ -182,6 +182,6 @@ def compare_per_image(
         except CurveError as error:
             failed[image] = str(error)
     if not found:
-        reason = next(iter(failed.values()), "the reports have no picture in common")
-        raise CurveError(f"no picture can be compared: {reason}")
+        reason = next(iter(failed.values()), "the reports have no image in common")
+        raise CurveError(f"no image can be compared: {reason}")
     return found, failed

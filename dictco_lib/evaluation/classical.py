@@ -59,7 +59,7 @@ class Codec:
         return {self.dial.option: value, **copy.deepcopy(self.settings)}
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
-        """The file of a picture, (H, W, 3) or grey (H, W) uint8, without metadata.
+        """The file of an image, (H, W, 3) or grey (H, W) uint8, without metadata.
 
         Raises:
             DictcoError: if Pillow cannot write it.

@@ -42,7 +42,7 @@ class Room:
     """One step of a codec, or several alike.
 
     ``shape`` (C, H, W) is that of its output, for the rooms of the slices of all of them together.
-    ``stride`` is in pixels of the picture per sample. ``macs`` are multiply-accumulates of
+    ``stride`` is in pixels of the image per sample. ``macs`` are multiply-accumulates of
     convolutions and matrix products, those inside attention included; normalisation, activations
     and softmax are not counted.
     """
@@ -114,7 +114,7 @@ def count_macs(model: Codec, x: Tensor, level: Tensor | None) -> Macs:
 
     Args:
         model: any member, in evaluation mode; on the meta device it costs nothing.
-        x: pictures, shape (B, 3, H, W), H and W multiples of 64.
+        x: images, shape (B, 3, H, W), H and W multiples of 64.
         level: position between the lambda anchors, shape (B,); None for a fixed rate.
     """
     with FlopCounterMode(display=False) as counter:
@@ -135,12 +135,12 @@ def outline(config: CodecConfig, page: object = None) -> Codec:
 
 
 def measure_rooms(config: CodecConfig, height: int = 512, width: int = 768) -> list[Room]:
-    """Every room of a model of this shape, for a picture of this size.
+    """Every room of a model of this shape, for an image of this size.
 
     Args:
         config: the shape of any member of the family; no weights are made.
-        height: of the picture, a multiple of 64.
-        width: of the picture, a multiple of 64.
+        height: of the image, a multiple of 64.
+        width: of the image, a multiple of 64.
     """
     return rooms_of(outline(config), height, width)
 

@@ -11,13 +11,13 @@ from dictco_lib.evaluation.report import listed
 
 @dataclass(frozen=True)
 class Shot:
-    """What is known of a picture: its size, and the digest of its pixels, or None."""
+    """What is known of an image: its size, and the digest of its pixels, or None."""
 
     size: tuple[int, int] | None = None
     sha256: str | None = None
 
     def is_other(self, shot: Shot) -> bool:
-        """Whether this is certainly another picture."""
+        """Whether this is certainly another image."""
         sizes, digests = (self.size, shot.size), (self.sha256, shot.sha256)
         return (None not in sizes and len(set(sizes)) > 1) or (
             None not in digests and len(set(digests)) > 1
@@ -28,14 +28,14 @@ class Shot:
 class Conditions:
     """What a file says of the measurement behind a curve; None is what it does not say.
 
-    ``source`` names the file; ``pictures`` are those in the means, by name, ``left_out`` those
+    ``source`` names the file; ``images`` are those in the means, by name, ``left_out`` those
     that have no value of the metric, ``failed`` those that could not be measured; ``mode`` is
     ``real`` or ``estimated``, ``gates`` the rule that overruled the router; ``rate`` says what
     bpp count, ``space`` which colours the metric is of.
     """
 
     source: str = ""
-    pictures: Mapping[str, Shot] | None = None
+    images: Mapping[str, Shot] | None = None
     left_out: Sequence[str] = field(default=())
     failed: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
@@ -45,13 +45,13 @@ class Conditions:
 
     @property
     def is_digested(self) -> bool:
-        """Whether the content of each picture is known."""
-        return bool(self.pictures) and all(shot.sha256 for shot in self.pictures.values())
+        """Whether the content of each image is known."""
+        return bool(self.images) and all(shot.sha256 for shot in self.images.values())
 
 
 @dataclass(frozen=True)
 class Match:
-    """Which pictures two measurements share: pairs of names, and names of the others."""
+    """Which images two measurements share: pairs of names, and names of the others."""
 
     pairs: list[tuple[str, str]]
     only_first: list[str]
@@ -59,50 +59,50 @@ class Match:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both are of the same pictures."""
+        """Whether both are of the same images."""
         return not self.only_first and not self.only_second
 
 
 def match(first: Conditions, second: Conditions) -> Match | None:
-    """Pair the pictures of two measurements; None where one does not say its pictures.
+    """Pair the images of two measurements; None where one does not say its images.
 
     By content where both know it, under any name; else by name, where nothing says that the
-    pictures differ.
+    images differ.
     """
-    if first.pictures is None or second.pictures is None:
+    if first.images is None or second.images is None:
         return None
     if first.is_digested and second.is_digested:
         left: dict[object, list[str]] = {}
-        for name, shot in second.pictures.items():
+        for name, shot in second.images.items():
             left.setdefault(shot.sha256, []).append(name)
         found = {}
-        for name, shot in first.pictures.items():
+        for name, shot in first.images.items():
             twins = left.get(shot.sha256, [])
             if twins:  # of several copies, the one of the same name
                 found[name] = twins.pop(twins.index(name) if name in twins else 0)
     else:
-        both = first.pictures.keys() & second.pictures.keys()
-        alike = {n for n in both if not first.pictures[n].is_other(second.pictures[n])}
-        found = {name: name for name in first.pictures if name in alike}
+        both = first.images.keys() & second.images.keys()
+        alike = {n for n in both if not first.images[n].is_other(second.images[n])}
+        found = {name: name for name in first.images if name in alike}
     taken = set(found.values())
     return Match(
         list(found.items()),
-        [name for name in first.pictures if name not in found],
-        [name for name in second.pictures if name not in taken],
+        [name for name in first.images if name not in found],
+        [name for name in second.images if name not in taken],
     )
 
 
-def check_pictures(first: Conditions, second: Conditions) -> None:
-    """Raise CurveError where two measurements are certainly of other pictures."""
-    if text := other_pictures(first, second):
+def check_images(first: Conditions, second: Conditions) -> None:
+    """Raise CurveError where two measurements are certainly of other images."""
+    if text := other_images(first, second):
         raise CurveError(
             f"{text}; such numbers say nothing of the codecs: measure both on one folder, or "
             "compare what they share with --common"
         )
 
 
-def other_pictures(first: Conditions, second: Conditions) -> str | None:
-    """How the pictures of two measurements differ, in a sentence; None if nothing says so."""
+def other_images(first: Conditions, second: Conditions) -> str | None:
+    """How the images of two measurements differ, in a sentence; None if nothing says so."""
     found = match(first, second)
     if found is None or found.is_whole:
         return None
@@ -125,22 +125,22 @@ def other_pictures(first: Conditions, second: Conditions) -> str | None:
         if lacking:
             parts.append(f"{len(lacking)} without a value in {other.source}: {listed(lacking)}")
     return (
-        f"{first.source} is of {len(first.pictures)} pictures and {second.source} of "
-        f"{len(second.pictures)}, which are not the same ({'; '.join(parts)})"
+        f"{first.source} is of {len(first.images)} images and {second.source} of "
+        f"{len(second.images)}, which are not the same ({'; '.join(parts)})"
     )
 
 
 def unlike(first: Conditions, second: Conditions) -> list[str]:
-    """Why two measurements of the same pictures may still not compare, one sentence a reason."""
+    """Why two measurements of the same images may still not compare, one sentence a reason."""
     known = [c for c in (first, second) if c.source]
     if len(known) < 2:  # made by hand: its maker knows
         return []
-    found = [f"{c.source} does not say its pictures, so they may be others" for c in known
-             if c.pictures is None]  # fmt: skip
+    found = [f"{c.source} does not say its images, so they may be others" for c in known
+             if c.images is None]  # fmt: skip
     pair = match(first, second)
     if pair and not (first.is_digested and second.is_digested):
         vague = " and ".join(c.source for c in known if not c.is_digested)
-        found.append(f"the pictures agree in name only, for {vague} has no digests of them")
+        found.append(f"the images agree in name only, for {vague} has no digests of them")
     modes = {c.mode for c in known}
     if modes == {"real", "estimated"}:
         real, estimated = sorted(known, key=lambda c: c.mode == "estimated")
@@ -153,8 +153,8 @@ def unlike(first: Conditions, second: Conditions) -> list[str]:
             found.append(f"{c.source} was measured with the router overruled ({c.gates})")
         if c.left_out:
             found.append(
-                f"{c.source}: {len(c.left_out)} of {len(c.pictures or ()) + len(c.left_out)} "
-                f"pictures have no such value and are left out: {listed(c.left_out)}"
+                f"{c.source}: {len(c.left_out)} of {len(c.images or ()) + len(c.left_out)} "
+                f"images have no such value and are left out: {listed(c.left_out)}"
             )
     if first.space != second.space:
         found += [
@@ -164,7 +164,7 @@ def unlike(first: Conditions, second: Conditions) -> list[str]:
         ]
     if first.rate != second.rate:
         found += [
-            f"{c.source} counts whole files, with profile and alpha of pictures that have them, "
+            f"{c.source} counts whole files, with profile and alpha of images that have them, "
             "and the other one colours alone: measure it anew"
             for c in known
             if c.rate is None and c.mode == "real"
@@ -174,11 +174,11 @@ def unlike(first: Conditions, second: Conditions) -> list[str]:
 
 def unlike_any(found: Sequence[Conditions]) -> list[str]:
     """What keeps several measurements from being compared at a glance, each said once."""
-    known = [c for c in found if c.pictures is not None]
+    known = [c for c in found if c.images is not None]
     pairs = [(known[0], c) for c in found if c is not known[0]] if known else []
     texts = []
     for first, second in pairs:
-        if text := other_pictures(first, second):
+        if text := other_images(first, second):
             texts.append(f"{text}: their curves do not compare; see --common")
         texts += unlike(first, second)
     return list(dict.fromkeys(texts))

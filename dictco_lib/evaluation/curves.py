@@ -47,20 +47,20 @@ def load_curve(
 ) -> Curve:
     """The curve of a report, of a CompressAI result file, or of ``published:NAME``.
 
-    Its means are over the pictures that have the metric at every quality, rate and dB alike;
+    Its means are over the images that have the metric at every quality, rate and dB alike;
     ``conditions`` of the curve names them and the others.
 
     Args:
         spec: a file, or ``published:`` and a name.
         metric: ``PSNR``, or ``MS-SSIM`` for a curve of MS-SSIM in dB.
-        only: names of the pictures to take the means of, where the file has their rows.
+        only: names of the images to take the means of, where the file has their rows.
 
     Raises:
         CurveError: if there is none, or it is damaged.
     """
     if _is_published(spec):
         if only is not None:
-            raise CurveError(f"{spec} holds means of all its pictures only; leave out --common")
+            raise CurveError(f"{spec} holds means of all its images only; leave out --common")
         return published(str(spec)[len(PREFIX) :], metric)
     data = _read(spec)
     results = data.get("results", data)
@@ -68,65 +68,65 @@ def load_curve(
     values, rows = qualities(results, metric), rows_of(data, str(spec))
     left_out = lacking(rows, metric)
     conditions = conditions_of(data, str(spec), metric, left_out, only)
-    if only is not None or left_out and conditions.pictures:
+    if only is not None or left_out and conditions.images:
         if not rows:
-            raise CurveError(f"{spec} holds means only, no rows of single pictures")
-        bpp, values = mean_points(rows, metric, conditions.pictures, str(spec))
+            raise CurveError(f"{spec} holds means only, no rows of single images")
+        bpp, values = mean_points(rows, metric, conditions.images, str(spec))
         return Curve(name, bpp, values, metric=metric, conditions=conditions)
     if values is None:
         raise CurveError(
-            f"{spec} has no {metric}: its pictures may be too small for it, or come back unchanged"
+            f"{spec} has no {metric}: its images may be too small for it, or come back unchanged"
         )
     return Curve(name, results["bpp"], values, metric=metric, conditions=conditions)
 
 
 def load_curves(specs: list[str], metric: str = "PSNR", *, common: bool = False) -> list[Curve]:
-    """Several curves; with ``common``, means over the pictures that all of them have.
+    """Several curves; with ``common``, means over the images that all of them have.
 
     Raises:
         CurveError: if one cannot be loaded, or has no rows where its means must be made anew.
     """
     curves = [load_curve(spec, metric) for spec in specs]
-    names = common_pictures([curve.conditions for curve in curves]) if common else None
+    names = common_images([curve.conditions for curve in curves]) if common else None
     if names is None:
         return curves
     return [
-        curve if len(own) == len(curve.conditions.pictures) else load_curve(spec, metric, only=own)
+        curve if len(own) == len(curve.conditions.images) else load_curve(spec, metric, only=own)
         for spec, curve, own in zip(specs, curves, names, strict=True)
     ]
 
 
-def common_pictures(found: list[Conditions]) -> list[list[str]]:
-    """The names that the pictures common to all measurements have in each.
+def common_images(found: list[Conditions]) -> list[list[str]]:
+    """The names that the images common to all measurements have in each.
 
     Raises:
-        CurveError: if there are none, or a measurement does not say its pictures.
+        CurveError: if there are none, or a measurement does not say its images.
     """
     first, *others = found
     for one in found:
-        if one.pictures is None:
-            raise CurveError(f"{one.source} does not say its pictures, so none are common to it")
+        if one.images is None:
+            raise CurveError(f"{one.source} does not say its images, so none are common to it")
     pairs = [dict(match(first, other).pairs) for other in others]
-    names = [name for name in first.pictures if all(name in pair for pair in pairs)]
+    names = [name for name in first.images if all(name in pair for pair in pairs)]
     if not names:
-        raise CurveError(f"{' and '.join(c.source for c in found)} have no picture in common")
+        raise CurveError(f"{' and '.join(c.source for c in found)} have no image in common")
     return [names, *([pair[name] for name in names] for pair in pairs)]
 
 
 def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
-    """Picture name -> curve, from the rows of a report; ``metric`` as for :func:`load_curve`.
+    """Image name -> curve, from the rows of a report; ``metric`` as for :func:`load_curve`.
 
-    Pictures without a value of the metric at some quality are left out; ``conditions.left_out``
+    Images without a value of the metric at some quality are left out; ``conditions.left_out``
     of :func:`load_curve` names them.
 
     Raises:
-        CurveError: if it has no rows of single pictures.
+        CurveError: if it has no rows of single images.
     """
     data = {} if _is_published(spec) else _read(spec)
     rows = rows_of(data, str(spec))
     if not rows:
         raise CurveError(
-            f"{spec} has no rows of single pictures; `dictco evaluate --out` and "
+            f"{spec} has no rows of single images; `dictco evaluate --out` and "
             "`dictco anchors --out` write them"
         )
     points: dict[str, list[tuple[object, object]]] = {}
@@ -147,7 +147,7 @@ def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
     return {
         image: Curve(
             f"{spec}, {image}", *map(list, zip(*pairs, strict=True)), metric=metric,
-            conditions=replace(whole, pictures={image: whole.pictures.get(image, Shot())}),
+            conditions=replace(whole, images={image: whole.images.get(image, Shot())}),
         )
         for image, pairs in points.items()
     }  # fmt: skip

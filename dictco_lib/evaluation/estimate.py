@@ -1,4 +1,4 @@
-"""What a model makes of a picture without making a file: bits, gates, reconstruction, error.
+"""What a model makes of an image without making a file: bits, gates, reconstruction, error.
 
 The one estimate of the project: reports in estimated mode, looks into the router, ablations and
 their exercises all read it. It holds for every member of the family.
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from dictco_lib.config import Y_STRIDE, Z_STRIDE
 from dictco_lib.evaluation.metrics import peak_ratio, squared_error
-from dictco_lib.images import Picture, eight_bit
+from dictco_lib.images import ImageData, eight_bit
 from dictco_lib.models import Codec
 from dictco_lib.training.routing import gate_entropy
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One picture; maps are those of the padded picture.
+    """One image; maps are those of the padded image.
 
     ``y_bits``: bits of each slice and place, (slices, H/16, W/16). ``z_bits``: of each place of
     the side information, (H/64, W/64). ``gates``: per slice (K, H/16, W/16), 1 everywhere where
@@ -39,12 +39,12 @@ class Estimate:
 
     @property
     def bits(self) -> float:
-        """Bits of the whole picture."""
+        """Bits of the whole image."""
         return float(self.y_bits.sum() + self.z_bits.sum())
 
     @property
     def psnr(self) -> float:
-        """In dB, of 8-bit RGB; infinity for a picture that comes back unchanged."""
+        """In dB, of 8-bit RGB; infinity for an image that comes back unchanged."""
         return peak_ratio(self.mse)
 
     @property
@@ -68,30 +68,30 @@ def per_place(y: np.ndarray, z: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def estimate(
     model: Codec,
-    pictures: Sequence[Picture],
+    images: Sequence[ImageData],
     quality: float | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> list[Estimate]:
-    """Estimate a batch of pictures of one size, in the precision of the weights.
+    """Estimate a batch of images of one size, in the precision of the weights.
 
     Args:
         model: any member, whole or with something in it changed.
-        pictures: of one size, any from 1x1.
+        images: of one size, any from 1x1.
         quality: 0-100 for a variable-rate model.
         memory_format: ``torch.channels_last`` is quicker for most, and adds up in another order.
     """
-    x = torch.stack([picture.pixels for picture in pictures])
+    x = torch.stack([image.pixels for image in images])
     x = x.to(next(model.parameters()), memory_format=memory_format)
-    return read_out(model, model(x, quality, return_routing=True), pictures)
+    return read_out(model, model(x, quality, return_routing=True), images)
 
 
-def read_out(model: Codec, out: dict, pictures: Sequence[Picture]) -> list[Estimate]:
-    """One estimate for each picture of a batch.
+def read_out(model: Codec, out: dict, images: Sequence[ImageData]) -> list[Estimate]:
+    """One estimate for each image of a batch.
 
     Args:
         model: whose output it is.
         out: what the codec returned, or its latent codec: without ``x_hat`` there are no pixels.
-        pictures: those that went in.
+        images: those that went in.
     """
     y, z = (-out["likelihoods"][name].detach().log2() for name in ("y", "z"))
     parts = y.split(model.config.groups, dim=1)
@@ -102,16 +102,16 @@ def read_out(model: Codec, out: dict, pictures: Sequence[Picture]) -> list[Estim
             y_bits[i],
             z_bits[i],
             [gates[i].detach().cpu().numpy() for gates in out["routing"]],
-            *_seen(out.get("x_hat"), i, picture),
+            *_seen(out.get("x_hat"), i, image),
         )
-        for i, picture in enumerate(pictures)
+        for i, image in enumerate(images)
     ]
 
 
-def _seen(x_hat: Tensor | None, i: int, picture: Picture) -> tuple[np.ndarray | None, float]:
-    """The picture that came back as it is shown, and its error."""
+def _seen(x_hat: Tensor | None, i: int, image: ImageData) -> tuple[np.ndarray | None, float]:
+    """The image that came back as it is shown, and its error."""
     if x_hat is None:
         return None, math.nan
     samples = x_hat[i].detach().float().cpu().clamp(0, 1)
-    pixels = eight_bit(replace(picture, samples=samples))
-    return pixels, squared_error(pixels, eight_bit(picture))
+    pixels = eight_bit(replace(image, samples=samples))
+    return pixels, squared_error(pixels, eight_bit(image))

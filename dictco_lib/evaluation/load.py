@@ -1,4 +1,4 @@
-"""Coding beside other programs: the seconds of a photo alone, and beside programs without rest."""
+"""Coding beside other programs: the seconds of an image alone, and beside programs without rest."""
 
 from __future__ import annotations
 
@@ -76,19 +76,19 @@ def busy_programs(count: int, longest: float = LONGEST) -> Iterator[list[subproc
             program.stdout.close()
 
 
-def sized_photo(size: tuple[int, int]) -> np.ndarray:
-    """The photo that is coded, (H, W, 3) uint8; ``size`` is its width and height."""
+def sized_image(size: tuple[int, int]) -> np.ndarray:
+    """The image that is coded, (H, W, 3) uint8; ``size`` is its width and height."""
     return np.asarray(Image.fromarray(data.coffee()).resize(size, Image.Resampling.BICUBIC))
 
 
 def bench_load(
     model: DictionaryCodec, size: tuple[int, int] = (768, 512), repeats: int = 5
 ) -> Iterator[Load]:
-    """Encode and decode a photo alone, beside one and beside two busy programs.
+    """Encode and decode an image alone, beside one and beside two busy programs.
 
     Args:
         model: a codec with its tables built.
-        size: width and height of the photo in pixels.
+        size: width and height of the image in pixels.
         repeats: runs of each, after a warm-up.
 
     Yields:
@@ -98,11 +98,11 @@ def bench_load(
         OptionError: if there would be nothing to measure.
     """
     check_bench(size, repeats)
-    photo = sized_photo(size)
+    image = sized_image(size)
     quality = 50.0 if model.config.is_variable_rate else None
-    coded = encode(model, photo, quality=quality).data
+    coded = encode(model, image, quality=quality).data
     works = {
-        "encode": lambda: encode(model, photo, quality=quality),
+        "encode": lambda: encode(model, image, quality=quality),
         "decode": lambda: decode(model, coded),
     }
     device = next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""Rows of a report: what one picture costs and how good it comes back."""
+"""Rows of a report: what one image costs and how good it comes back."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import torch
 
-from dictco_lib.coding import decode_picture, encode
+from dictco_lib.coding import decode_image, encode
 from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.estimate import read_out
 from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
 from dictco_lib.evaluation.rate import rate
 from dictco_lib.evaluation.report import identity
 from dictco_lib.evaluation.timing import synchronize
-from dictco_lib.images import Picture, eight_bit, picture_size, read_picture
+from dictco_lib.images import ImageData, eight_bit, image_size, read_image
 from dictco_lib.models import DictionaryCodec
 
 
 def batches(paths: Sequence[Path], size: int) -> list[list[Path]]:
-    """Pictures of equal width and height together, up to ``size`` of them."""
+    """Images of equal width and height together, up to ``size`` of them."""
     groups: dict[tuple[int, int] | None, list[Path]] = {}
     for path in paths:
-        groups.setdefault(picture_size(path) if size > 1 else None, []).append(path)
+        groups.setdefault(image_size(path) if size > 1 else None, []).append(path)
     return [g[i : i + size] for g in groups.values() for i in range(0, len(g), size)]
 
 
 def measure(
     model: DictionaryCodec, paths: Sequence[Path], quality: float | None, mode: str
 ) -> tuple[dict[Path, dict], dict[Path, str]]:
-    """Rows of pictures of one size, and what is wrong with those that cannot be measured.
+    """Rows of images of one size, and what is wrong with those that cannot be measured.
 
     Args:
         model: a loaded codec.
@@ -38,43 +38,43 @@ def measure(
         quality: 0-100, or None for a fixed-rate model.
         mode: see :func:`real_rows` and :func:`estimated_rows`.
     """
-    pictures: dict[Path, Picture] = {}
+    images: dict[Path, ImageData] = {}
     failed: dict[Path, str] = {}
     for path in paths:
         try:
-            pictures[path] = read_picture(path)
+            images[path] = read_image(path)
         except (DictcoError, OSError) as error:
             failed[path] = str(error)
-    if not pictures:
+    if not images:
         return {}, failed
     try:
-        rows = MODES[mode](model, list(pictures.values()), quality)
+        rows = MODES[mode](model, list(images.values()), quality)
     except DictcoError as error:
-        return {}, failed | dict.fromkeys(pictures, str(error))
+        return {}, failed | dict.fromkeys(images, str(error))
     memory = peak_memory_mb(next(model.parameters()).device)
     named = {
         path: {"quality": quality, **row, "peak_memory_mb": memory}
-        for path, row in zip(pictures, rows, strict=True)
+        for path, row in zip(images, rows, strict=True)
     }
     return named, failed
 
 
 def real_rows(
-    model: DictionaryCodec, pictures: Sequence[Picture], quality: float | None
+    model: DictionaryCodec, images: Sequence[ImageData], quality: float | None
 ) -> list[dict]:
-    """Code pictures to files in memory and back: every bit is a bit of a file.
+    """Code images to files in memory and back: every bit is a bit of a file.
 
-    ``encode_s`` and ``decode_s`` are from pixels to bytes and back, without reading the picture;
+    ``encode_s`` and ``decode_s`` are from pixels to bytes and back, without reading the image;
     ``network`` is the transform (g_a, g_s), ``entropy`` all between latent and bytes: the hyper
     and context networks, which run slice by slice with the range coder, and the coder itself.
     """
     rows = []
-    for picture in pictures:
-        encoded = encode(model, picture, quality)
-        decoded, decode_seconds = decode_picture(model, encoded.data)
+    for image in images:
+        encoded = encode(model, image, quality)
+        decoded, decode_seconds = decode_image(model, encoded.data)
         rows.append(
-            rate(picture.size, encoded.data)
-            | distortion(picture, decoded)
+            rate(image.size, encoded.data)
+            | distortion(image, decoded)
             | _seconds("encode", encoded.seconds)
             | _seconds("decode", decode_seconds)
         )
@@ -83,32 +83,32 @@ def real_rows(
 
 @torch.no_grad()
 def estimated_rows(
-    model: DictionaryCodec, pictures: Sequence[Picture], quality: float | None
+    model: DictionaryCodec, images: Sequence[ImageData], quality: float | None
 ) -> list[dict]:
-    """Estimate the rate of a batch of pictures of one size from likelihoods, in float32.
+    """Estimate the rate of a batch of images of one size from likelihoods, in float32.
 
     One forward pass in evaluation mode; the reconstruction is rounded to 8 bits like a real one.
     A real file is larger by header, checksums, the coder's last words and the 64 steps of its
-    scale table: with ``classroom`` by 89 to 179 bytes on Kodak, 0.2 to 1.7 %. Large pictures are
+    scale table: with ``classroom`` by 89 to 179 bytes on Kodak, 0.2 to 1.7 %. Large images are
     not cut into tiles, so memory grows with their size.
     """
     weight = next(model.parameters())
     model.check_eval()
-    x = torch.stack([picture.pixels for picture in pictures])
+    x = torch.stack([image.pixels for image in images])
     synchronize(weight.device)
     start = time.perf_counter()
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         x_in = x.to(weight, memory_format=torch.channels_last)
         out = model(x_in, quality, return_routing=True)
         synchronize(weight.device)
-    seconds = (time.perf_counter() - start) / len(pictures)
-    found = read_out(model, out, pictures)
+    seconds = (time.perf_counter() - start) / len(images)
+    found = read_out(model, out, images)
     return [
-        rate(picture.size, one.bits)
-        | distortion(picture, Picture(one.pixels))
+        rate(image.size, one.bits)
+        | distortion(image, ImageData(one.pixels))
         | {"forward_s": seconds}
         | ({} if one.gate_entropy is None else {"gate_entropy": one.gate_entropy})
-        for picture, one in zip(pictures, found, strict=True)
+        for image, one in zip(images, found, strict=True)
     ]
 
 
@@ -118,20 +118,20 @@ MODES = {"real": real_rows, "estimated": estimated_rows}
 
 def warm_up(model: DictionaryCodec, quality: float | None, mode: str) -> None:
     """Do once, on a small grey square, what only a first run pays for: tables, kernels, memory."""
-    MODES[mode](model, [read_picture(torch.full((3, 64, 64), 0.5))], quality)
+    MODES[mode](model, [read_image(torch.full((3, 64, 64), 0.5))], quality)
 
 
-def distortion(picture: Picture, decoded: Picture) -> dict[str, object]:
-    """How good a picture came back: the same pixels and measures for every codec.
+def distortion(image: ImageData, decoded: ImageData) -> dict[str, object]:
+    """How good an image came back: the same pixels and measures for every codec.
 
     Both are looked at as they are shown, in 8 bits: 16 bits are rounded, grey has three equal
     colours, and alpha is left out (the colours under transparent places count like others).
 
     Returns:
-        What :func:`dictco_lib.evaluation.report.identity` tells of the picture, ``psnr-rgb`` in dB,
+        What :func:`dictco_lib.evaluation.report.identity` tells of the image, ``psnr-rgb`` in dB,
         ``ms-ssim-rgb`` and ``ms-ssim-db``; None where a side is too small for five scales.
     """
-    a, b = eight_bit(picture), eight_bit(decoded)
+    a, b = eight_bit(image), eight_bit(decoded)
     similarity = ms_ssim(a, b)
     return identity(a) | {
         "psnr-rgb": psnr(a, b),

@@ -17,7 +17,7 @@ from dictco_lib.models import FAMILIES, PRESETS
 from dictco_lib.models.family import paper_of
 from dictco_lib.models.papers import Paper
 
-#: Width and height for which multiply-accumulates are counted: those of most Kodak pictures.
+#: Width and height for which multiply-accumulates are counted: those of most Kodak images.
 SIZE = (768, 512)
 #: What published curves are compared with.
 ANCHOR = "vtm"
@@ -55,7 +55,7 @@ class Member:
     """One preset.
 
     ``parameters`` are those that code; ``training_parameters`` exist in training only. The
-    multiply-accumulates are per pixel of a picture of ``counted_for``, width and height.
+    multiply-accumulates are per pixel of an image of ``counted_for``, width and height.
     ``analysis_sees`` and ``synthesis_sees`` are in pixels across, None for more than was
     measured: see :func:`dictco_lib.evaluation.reach.transform_reach`.
     """

@@ -1,4 +1,4 @@
-"""What large pictures take: memory and seconds of the commands, each in a process of its own."""
+"""What large images take: memory and seconds of the commands, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from dictco_lib.errors import DictcoError, OptionError
-from dictco_lib.images import demo_photos, read_picture
+from dictco_lib.images import demo_images, read_image
 
 #: The first shows what starting takes.
 MEGAPIXELS = (0.01, 4, 16, 100)
@@ -22,7 +22,7 @@ MEGAPIXELS = (0.01, 4, 16, 100)
 
 @dataclass(frozen=True)
 class Cost:
-    """One command on one picture.
+    """One command on one image.
 
     ``peak_mb`` is the largest resident set of its process (10**6 bytes), interpreter and
     libraries included; ``seconds`` those of the processor, which other work hardly moves.
@@ -37,7 +37,7 @@ class Cost:
 def measure_memory(
     megapixels: Sequence[float] = MEGAPIXELS, options: Sequence[str] = ()
 ) -> Iterator[Cost]:
-    """Compress and decompress square pictures, from file to file.
+    """Compress and decompress square images, from file to file.
 
     Args:
         megapixels: their sizes, in 10**6 pixels; they are demo photographs side by side.
@@ -47,7 +47,7 @@ def measure_memory(
         Each cost when it is known.
 
     Raises:
-        OptionError: for a size that is no picture, or where the system does not count (Windows).
+        OptionError: for a size that is no image, or where the system does not count (Windows).
         DictcoError: if a command fails.
     """
     if not hasattr(os, "wait4"):
@@ -57,27 +57,27 @@ def measure_memory(
     with tempfile.TemporaryDirectory() as folder:
         for i, size in enumerate(megapixels):
             names = (f"{i}.png", f"{i}.dco", f"{i}_back.png")
-            picture, coded, back = (Path(folder, name) for name in names)
+            image, coded, back = (Path(folder, name) for name in names)
             side = max(1, round((size * 1e6) ** 0.5))
-            Image.fromarray(large_photo(side, side)).save(picture, compress_level=1)
+            Image.fromarray(large_image(side, side)).save(image, compress_level=1)
             for command, source, target in (
-                ("compress", picture, coded),
+                ("compress", image, coded),
                 ("decompress", coded, back),
             ):
                 peak, seconds = _cost([command, str(source), str(target), *options])
                 yield Cost(command, side * side / 1e6, peak, seconds)
 
 
-def large_photo(width: int, height: int) -> np.ndarray:
+def large_image(width: int, height: int) -> np.ndarray:
     """Demo photographs side by side, shifted from row to row, (H, W, 3) uint8."""
-    parts = [read_picture(path).samples[:400] for path in demo_photos().values()]
+    parts = [read_image(path).samples[:400] for path in demo_images().values()]
     row = np.concatenate([part for part in parts if part.ndim == 3 and len(part) == 400], axis=1)
     row = np.tile(row, (1, -(-width // row.shape[1]), 1))
-    picture = np.empty((height, width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     for i, top in enumerate(range(0, height, 400)):
         part = np.roll(row, 137 * i, axis=1)[:, :width]
-        picture[top : top + 400] = part[: height - top]
-    return picture
+        image[top : top + 400] = part[: height - top]
+    return image
 
 
 # The largest set of a process counts from before its program began, when it was a copy of its

@@ -1,4 +1,4 @@
-"""Distortion between two pictures."""
+"""Distortion between two images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dictco_lib.config import MS_SSIM_MIN_SIDE
 
 
 def squared_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean squared error over all channels of two uint8 pictures."""
-    # Row by row: in float64 a large picture would take eight times its memory, several times.
+    """Mean squared error over all channels of two uint8 images."""
+    # Row by row: in float64 a large image would take eight times its memory, several times.
     rows = zip(a, b, strict=True)
     return sum(float(np.sum((p.astype(np.float64) - q) ** 2)) for p, q in rows) / a.size
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio over all channels of two uint8 pictures, in dB.
+    """Peak signal-to-noise ratio over all channels of two uint8 images, in dB.
 
-    Identical pictures give infinity.
+    Identical images give infinity.
     """
     return peak_ratio(squared_error(a, b))
 
@@ -32,9 +32,9 @@ def peak_ratio(mse: float) -> float:
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Multi-scale structural similarity of two (H, W, 3) uint8 pictures, 0-1, linear.
+    """Multi-scale structural similarity of two (H, W, 3) uint8 images, 0-1, linear.
 
-    None for pictures too small for five scales.
+    None for images too small for five scales.
 
     Reference:
         Wang et al., "Multi-scale structural similarity for image quality assessment", 2003.

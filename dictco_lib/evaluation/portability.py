@@ -31,7 +31,7 @@ from dictco_lib.entropy.gaussian import log_scale
 from dictco_lib.entropy.guard import EPS, distances_to_edges
 from dictco_lib.entropy.streams import DecodingCoder
 from dictco_lib.errors import BitstreamError, DictcoError
-from dictco_lib.images import demo_photos, read_picture
+from dictco_lib.images import demo_images, read_image
 from dictco_lib.models import Codec
 
 SIDE = 256
@@ -135,8 +135,8 @@ def write_files(model: Codec, folder: Path) -> None:
     """Crops of the demo photographs at several qualities, as .dco files of one size."""
     qualities = QUALITIES if model.config.is_variable_rate else (None,)
     parts = []
-    for path in demo_photos().values():
-        pixels = read_picture(path).pixels
+    for path in demo_images().values():
+        pixels = read_image(path).pixels
         top, left = ((side - SIDE) // 2 for side in pixels.shape[1:])
         parts.append(pixels[:, top : top + SIDE, left : left + SIDE])
     for quality in qualities:

@@ -43,7 +43,7 @@ def record(name: str) -> dict:
 
 
 def published(name: str, metric: str = "PSNR") -> Curve:
-    """A curve of mean RGB PSNR, or MS-SSIM in dB, over mean bpp of the 24 Kodak pictures.
+    """A curve of mean RGB PSNR, or MS-SSIM in dB, over mean bpp of the 24 Kodak images.
 
     Args:
         name: such as ``vtm`` or ``dcae``, in any case.

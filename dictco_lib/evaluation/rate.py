@@ -1,6 +1,6 @@
 """What a rate is: one rule for files of ours, estimates and classical codecs.
 
-The rate of a report is the picture's: the bits that its colours take. Colour profile, alpha plane
+The rate of a report is the image's: the bits that its colours take. Colour profile, alpha plane
 and metadata are no part of it, for classical codecs are handed the colours alone and likelihoods
 know nothing else; what they take in a file is told beside the rate, as ``extra_bytes``.
 """
@@ -18,7 +18,7 @@ _COLOURS = (ChunkType.Z, ChunkType.GUARD, ChunkType.SUMS, ChunkType.MAP)
 
 
 def rate(size: tuple[int, int], coded: bytes | float) -> dict[str, float]:
-    """The columns of a report that say what a picture costs.
+    """The columns of a report that say what an image costs.
 
     Args:
         size: width and height in pixels.

@@ -16,28 +16,28 @@ from dictco_lib import __version__
 from dictco_lib.checkpoints import fingerprint
 from dictco_lib.errors import DictcoError, ImageError
 from dictco_lib.evaluation.measure import MODES, batches, measure, reset_peak_memory, warm_up
-from dictco_lib.evaluation.report import finish, picture_names
+from dictco_lib.evaluation.report import finish, image_names
 from dictco_lib.evaluation.sharding import ALONE, Team
 from dictco_lib.files import write_atomic
-from dictco_lib.images import find_pictures
+from dictco_lib.images import find_images
 from dictco_lib.models import DictionaryCodec
 
 #: The qualities of the six lambda anchors.
 DEFAULT_QUALITIES = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
-def pictures_in(folder: str | Path) -> list[Path]:
-    """The pictures of a folder and its sub-folders, sorted: all that `compress` would take.
+def images_in(folder: str | Path) -> list[Path]:
+    """The images of a folder and its sub-folders, sorted: all that `compress` would take.
 
     Raises:
         ImageError: if the folder is missing or holds none.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ImageError(f"{folder} is no folder; give a folder of pictures")
-    found = find_pictures(folder).taken
+        raise ImageError(f"{folder} is no folder; give a folder of images")
+    found = find_images(folder).taken
     if not found:
-        raise ImageError(f"no pictures in {folder}; give a folder of PNG files or the like")
+        raise ImageError(f"no images in {folder}; give a folder of PNG files or the like")
     return found
 
 
@@ -52,29 +52,29 @@ def evaluate(
     team: Team = ALONE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
-    """Rate-distortion report of a model over pictures.
+    """Rate-distortion report of a model over images.
 
     Args:
         model: a loaded codec, on the team's device.
-        paths: pictures.
+        paths: images.
         qualities: the points of the curve; ``(None,)`` for a fixed-rate model.
         mode: ``"real"``, bits of files that are decoded again, or ``"estimated"``, bits from
             likelihoods (see :func:`dictco_lib.evaluation.measure.estimated_rows`).
-        batch_size: pictures of equal size that go through the model together (estimated mode).
-        folder: what the names in the report are relative to, see :func:`picture_names`.
+        batch_size: images of equal size that go through the model together (estimated mode).
+        folder: what the names in the report are relative to, see :func:`image_names`.
         team: the processes that share the work; all get the same report. They agree with one
             process that has as many threads as each of them.
         progress: called with the number of this process's measurements, done and in total.
 
     Returns:
         ``name``; ``results`` in the layout of CompressAI's plot tool (lists with one entry per
-        quality: means of the pictures' bpp as :mod:`dictco_lib.evaluation.rate` counts them, PSNR,
+        quality: means of the images' bpp as :mod:`dictco_lib.evaluation.rate` counts them, PSNR,
         linear MS-SSIM and seconds; ``ms-ssim-db`` is the mean MS-SSIM in decibels, as that tool
-        draws it; peak memory is the largest); ``failed``, picture -> reason, left out everywhere;
+        draws it; peak memory is the largest); ``failed``, image -> reason, left out everywhere;
         ``setup``; and what :func:`dictco_lib.evaluation.report.finish` adds.
 
     Raises:
-        DictcoError: if no picture can be measured.
+        DictcoError: if no image can be measured.
     """
     start = time.perf_counter()
     if mode not in MODES or batch_size < 1:
@@ -82,17 +82,17 @@ def evaluate(
             f"mode {mode!r} with batches of {batch_size}; expected one of {', '.join(MODES)} and "
             "at least 1"
         )
-    names = picture_names(paths, folder)  # a picture that is listed twice is measured once
+    names = image_names(paths, folder)  # an image that is listed twice is measured once
     order = {path: i for i, path in enumerate(names)}
     qualities = list(dict.fromkeys(q if q is None else round(float(q), 2) for q in qualities))
-    # Batches are made before they are dealt out: their pictures do not depend on the team.
+    # Batches are made before they are dealt out: their images do not depend on the team.
     share = team.share(batches(list(order), batch_size if mode == "estimated" else 1))
     rows, failed = _measure_all(model, share, qualities, mode, progress)
     failed = dict(team.gather(list(failed.items())))
     rows = [row for row in team.gather(rows) if row[1] not in failed]
     if not rows:
         reasons = "; ".join(failed.values())
-        raise DictcoError(f"none of the {len(order)} pictures can be measured: {reasons[:500]}")
+        raise DictcoError(f"none of the {len(order)} images can be measured: {reasons[:500]}")
     rows.sort(key=lambda row: (qualities.index(row[0]), order[row[1]]))
     named = [{"image": names[path], **row} for _, path, row in rows]
     report = _report(model, named, qualities, mode)
@@ -109,7 +109,7 @@ def _measure_all(
     mode: str,
     progress: Callable[[int, int], None],
 ) -> tuple[list[tuple[float | None, Path, dict]], dict[Path, str]]:
-    """(quality, path, row) of all pictures of this process, and the reasons of failures."""
+    """(quality, path, row) of all images of this process, and the reasons of failures."""
     rows, failed = [], {}
     done, total = 0, len(qualities) * sum(map(len, share))
     device = next(model.parameters()).device
@@ -134,7 +134,7 @@ def _report(
     count = len(rows) // len(qualities)
     report = {
         "name": f"DictCO {model.config.name}" + ("" if is_real else " (estimated)"),
-        "description": f"{bits}, {count} pictures, RGB PSNR of 8-bit pictures",
+        "description": f"{bits}, {count} images, RGB PSNR of 8-bit images",
         "setup": {"mode": mode} | _setup(model),
     }
     report = finish(report, rows, qualities)
@@ -145,7 +145,7 @@ def _report(
 
 
 def _setup(model: DictionaryCodec) -> dict:
-    """What a report depends on besides the pictures."""
+    """What a report depends on besides the images."""
     device = next(model.parameters()).device
     packages = ("torch", "compressai", "constriction", "numpy", "pillow", "pytorch-msssim")
     is_cuda = device.type == "cuda"

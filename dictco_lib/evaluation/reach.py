@@ -25,10 +25,10 @@ _LENGTHS = (512, 2048)
 
 
 def measure_reach(model: Codec, length: int = 1536) -> dict[tuple[str, str], int]:
-    """How far every room sees, in pixels of the picture across, from where its part begins.
+    """How far every room sees, in pixels of the image across, from where its part begins.
 
     A strip of one row of ``y`` runs through each part. The derivatives of the middle column of an
-    output say which columns of the input it depends on. ``g_a`` and ``h_a`` look at the picture,
+    output say which columns of the input it depends on. ``g_a`` and ``h_a`` look at the image,
     ``h_s`` at ``z_hat``, the slices at the side information and the slices before, ``g_s`` at
     ``y_hat``. Down is like across. The middle is a corner of attention windows.
 
@@ -99,14 +99,14 @@ def _columns(output: Tensor, source: Tensor) -> tuple[int, int]:
 
 
 def transform_reach(config: CodecConfig) -> dict[str, int | None]:
-    """How far the two transforms of a member see, in pixels of the picture across.
+    """How far the two transforms of a member see, in pixels of the image across.
 
     Measured by gradient on a narrow model, see :func:`narrowed`, in float64: it has the kernels,
     windows and depth of a full-size one, and is quick. The place is a corner of windows.
 
     Returns:
         ``g_a`` and ``g_s`` -> pixels that one place of y depends on, and pixels that depend on
-        one; None where that is more than a strip of 2048 pixels: all of the picture.
+        one; None where that is more than a strip of 2048 pixels: all of the image.
     """
     small = narrowed(config)
     page = FAMILIES[small.family]

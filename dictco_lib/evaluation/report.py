@@ -1,4 +1,4 @@
-"""What all reports share, of whatever codec: names of pictures, their identity, means."""
+"""What all reports share, of whatever codec: names of images, their identity, means."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.evaluation.rate import RULE
 
-#: Measures that not every picture has; the mean of one is over the pictures that have it.
+#: Measures that not every image has; the mean of one is over the images that have it.
 PARTIAL = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM"}
 _MOST = 1e300  # what JSON holds beyond is no number of Python's floats
 _IDENTITY = ("width", "height", "sha256")
 
 
-def picture_names(paths: Iterable[Path], folder: str | Path | None = None) -> dict[Path, str]:
+def image_names(paths: Iterable[Path], folder: str | Path | None = None) -> dict[Path, str]:
     """Path -> name in a report: relative to a folder, so that sub-folders may repeat names.
 
     Args:
-        paths: pictures; one that is listed twice is there once.
+        paths: images; one that is listed twice is there once.
         folder: what names are relative to; the folder that holds all of them if left out.
     """
     paths = list(dict.fromkeys(map(Path, paths)))
@@ -40,41 +40,41 @@ def digest(pixels: np.ndarray) -> str:
 
 
 def identity(pixels: np.ndarray) -> dict[str, object]:
-    """What tells a picture from others of its name: ``width``, ``height`` and ``sha256``."""
+    """What tells an image from others of its name: ``width``, ``height`` and ``sha256``."""
     height, width = pixels.shape[:2]
     return {"width": width, "height": height, "sha256": digest(pixels)}
 
 
 def finish(report: dict, rows: Sequence[dict], qualities: Sequence[float | None]) -> dict:
-    """Add what follows from the rows of single pictures.
+    """Add what follows from the rows of single images.
 
     Args:
         report: what is known beside the rows.
-        rows: one per picture and quality, with ``image``, ``quality``, what :func:`identity`
-            gives and the measures; all pictures have all qualities.
+        rows: one per image and quality, with ``image``, ``quality``, what :func:`identity`
+            gives and the measures; all images have all qualities.
         qualities: the points of the curve, in order.
 
     Returns:
         The report with ``results`` (means, one per quality), ``rate`` (what bpp count),
-        ``pictures`` (name -> identity), ``left_out`` (measure -> pictures that are not in its
+        ``images`` (name -> identity), ``left_out`` (measure -> images that are not in its
         mean) and ``per_image`` (the rows).
     """
-    pictures = {row["image"]: {key: row[key] for key in _IDENTITY} for row in rows}
+    images = {row["image"]: {key: row[key] for key in _IDENTITY} for row in rows}
     left_out = {key: missing for key in PARTIAL if (missing := without(rows, key))}
     kept = [{k: v for k, v in row.items() if k != "sha256"} for row in rows]
     return report | {
         "rate": RULE,
         "results": _means(rows, qualities, left_out),
-        "pictures": pictures,
+        "pictures": images,  # as reports that exist have it
         "left_out": left_out,
         "per_image": kept,
     }
 
 
 def without(rows: Sequence[dict], key: str) -> list[str]:
-    """Pictures that have no finite value of a measure at some quality.
+    """Images that have no finite value of a measure at some quality.
 
-    These are small pictures, which have no MS-SSIM, and pictures that come back unchanged, whose
+    These are small images, which have no MS-SSIM, and images that come back unchanged, whose
     PSNR is infinite. They are left out at all qualities, so that each point is of the same ones.
     """
     return list(dict.fromkeys(row["image"] for row in rows if not is_finite(row.get(key))))
@@ -105,13 +105,13 @@ def _means(
 
 
 def remarks(report: dict) -> list[str]:
-    """What a reader of the means must know: lines about pictures that are not in some of them."""
+    """What a reader of the means must know: lines about images that are not in some of them."""
     total = len(report["pictures"])
     lines = []
     for key, names in report["left_out"].items():
         why = "back unchanged" if key == "psnr-rgb" else f"a side up to {MS_SSIM_MIN_SIDE}"
         lines.append(
-            f"{PARTIAL[key]} of {total - len(names)} of {total} pictures; without {listed(names)} "
+            f"{PARTIAL[key]} of {total - len(names)} of {total} images; without {listed(names)} "
             f"({why})"
         )
     if extra := sum(row.get("extra_bytes", 0) for row in first_rows(report)):

@@ -1,4 +1,4 @@
-"""Reading a report: its rows of single pictures, and the conditions that it states."""
+"""Reading a report: its rows of single images, and the conditions that it states."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-rgb", "ms-ssim", "ms
 
 
 def rows_of(data: dict, source: str) -> list[dict]:
-    """The rows of single pictures; none if the file has none.
+    """The rows of single images; none if the file has none.
 
     Raises:
-        CurveError: if they are not rows of pictures.
+        CurveError: if they are not rows of images.
     """
     rows = data.get("per_image") or []
     is_list = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
@@ -32,7 +32,7 @@ def rows_of(data: dict, source: str) -> list[dict]:
 
 
 def lacking(rows: Sequence[dict], metric: str) -> list[str]:
-    """Pictures whose row says at some quality that there is no finite value of the metric."""
+    """Images whose row says at some quality that there is no finite value of the metric."""
     return list(
         dict.fromkeys(
             row["image"] for row in rows if _has(row, metric) and _is_void(linear(row, metric))
@@ -50,7 +50,7 @@ def _has(row: dict, metric: str) -> bool:
 
 
 def linear(row: dict, metric: str) -> object:
-    """What is averaged over pictures: PSNR in dB, MS-SSIM as it is and not in dB."""
+    """What is averaged over images: PSNR in dB, MS-SSIM as it is and not in dB."""
     key = next(key for key in _KEYS[metric] if key in row)
     value = row[key]
     # Below 0 dB there is no MS-SSIM; a damaged one must not overflow.
@@ -61,10 +61,10 @@ def linear(row: dict, metric: str) -> object:
 def mean_points(
     rows: Sequence[dict], metric: str, names: Collection[str], source: str
 ) -> tuple[list[float], list[float]]:
-    """Rates and dB of the points of a curve: means over some pictures at each quality.
+    """Rates and dB of the points of a curve: means over some images at each quality.
 
     Raises:
-        CurveError: if a picture has no row at some quality, or a row no numbers.
+        CurveError: if an image has no row at some quality, or a row no numbers.
     """
     kept = set(names)
     groups: dict[object, dict[str, tuple[float, float]]] = {}
@@ -99,18 +99,18 @@ def conditions_of(
         data: the report.
         source: its file, for messages.
         metric: which curve is made of it.
-        left_out: pictures that have no value of the metric.
-        only: the pictures that the curve is of, if not all others.
+        left_out: images that have no value of the metric.
+        only: the images that the curve is of, if not all others.
     """
     setup, failed = (_dict(data.get(key)) for key in ("setup", "failed"))
-    pictures = _pictures(data)
-    if pictures is not None:
-        kept = only if only is not None else pictures.keys() - set(left_out)
-        pictures = {name: shot for name, shot in pictures.items() if name in kept}
+    images = _images(data)
+    if images is not None:
+        kept = only if only is not None else images.keys() - set(left_out)
+        images = {name: shot for name, shot in images.items() if name in kept}
     results = _dict(data.get("results", data))
     return Conditions(
         source=source,
-        pictures=pictures,
+        images=images,
         left_out=tuple(left_out if only is None else ()),
         failed=failed,
         mode=setup.get("mode") if setup.get("mode") in ("real", "estimated") else None,
@@ -120,7 +120,7 @@ def conditions_of(
     )
 
 
-def _pictures(data: dict) -> dict[str, Shot] | None:
+def _images(data: dict) -> dict[str, Shot] | None:
     table = data.get("pictures")
     if not isinstance(table, dict) or not table:
         table = {row["image"]: row for row in rows_of(data, "")}

@@ -1,4 +1,4 @@
-"""Members of the family on equal terms: seconds and memory of real files, one picture, one run.
+"""Members of the family on equal terms: seconds and memory of real files, one image, one run.
 
 Every member lives in a process of its own, so that its peak of memory is its own; they take turns,
 so that a machine that slows down slows them all; and only one works at a time.
@@ -19,7 +19,7 @@ import torch
 from dictco_lib.checkpoints import load, shipped_models
 from dictco_lib.coding import decode, encode
 from dictco_lib.errors import DictcoError, OptionError
-from dictco_lib.evaluation.load import sized_photo
+from dictco_lib.evaluation.load import sized_image
 from dictco_lib.evaluation.measure import peak_memory_mb, reset_peak_memory
 from dictco_lib.evaluation.timing import check_bench, median_seconds
 from dictco_lib.models import PRESETS, Codec
@@ -62,12 +62,12 @@ def bench_members(
     device: str = "cpu",
     tick: Callable[[], None] = lambda: None,
 ) -> list[Cost]:
-    """Encode and decode a photo with several members, turn by turn.
+    """Encode and decode an image with several members, turn by turn.
 
     Args:
         names: presets, models that ship, or paths of checkpoints. A preset without weights gets
             random ones, the same at every run.
-        size: width and height of the photo in pixels.
+        size: width and height of the image in pixels.
         repeats: turns that count, after one that does not.
         device: of all of them.
         tick: called after every file made or read, ``2 * (repeats + 1)`` times a member.
@@ -167,7 +167,7 @@ def work(name: str, width: str, height: str, device: str) -> None:
 
 @torch.no_grad()
 def _serve(name: str, size: tuple[int, int], device: torch.device, answers: TextIO) -> None:
-    photo = sized_photo(size)
+    image = sized_image(size)
     idle = peak_memory_mb(device)
     reset_peak_memory(device)
     model, is_random = prepared(name, device)
@@ -177,7 +177,7 @@ def _serve(name: str, size: tuple[int, int], device: torch.device, answers: Text
     for line in sys.stdin:
         verb = line.strip()
         if verb == "encode":
-            data = encode(model, photo, quality=quality).data
+            data = encode(model, image, quality=quality).data
         elif verb == "decode":
             decode(model, data)
         facts = {

@@ -47,18 +47,18 @@ def check_bench(size: tuple[int, int], repeats: int) -> None:
     """Raise OptionError if there would be nothing to measure."""
     if repeats < 1 or min(size) < 1:
         raise OptionError(
-            f"got {repeats} repeats of a picture of {size[0]}x{size[1]} pixels; each must be at "
+            f"got {repeats} repeats of an image of {size[0]}x{size[1]} pixels; each must be at "
             "least 1"
         )
 
 
 @torch.no_grad()
 def bench(model: DictionaryCodec, size: tuple[int, int], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each part for one picture.
+    """Median seconds of each part for one image.
 
     Args:
         model: a codec with its tables built.
-        size: width and height of the picture in pixels; its content is smooth noise.
+        size: width and height of the image in pixels; its content is smooth noise.
         repeats: runs per part, after one warm-up.
 
     Raises:

@@ -1,26 +1,26 @@
-"""Pictures <-> arrays: what a user's file means, and how it comes back. Knows no model."""
+"""Images <-> arrays: what a user's file means, and how it comes back. Knows no model."""
 
-from dictco_lib.images.formats import looks_like_picture, readable_formats
-from dictco_lib.images.picture import Picture, blank, eight_bit, rounded, to_pil, to_uint8
+from dictco_lib.images.formats import looks_like_image, readable_formats
+from dictco_lib.images.image_data import ImageData, blank, eight_bit, rounded, to_pil, to_uint8
 from dictco_lib.images.planes import inflate, pack_plane, unpack_plane
-from dictco_lib.images.reading import demo_photos, picture_size, read_aloud, read_picture
-from dictco_lib.images.search import find_files, find_pictures
+from dictco_lib.images.reading import demo_images, image_size, read_aloud, read_image
+from dictco_lib.images.search import find_files, find_images
 from dictco_lib.images.writing import output_format, save_image, write_image
 
 __all__ = [
-    "Picture",
+    "ImageData",
     "blank",
-    "demo_photos",
+    "demo_images",
     "eight_bit",
     "find_files",
-    "find_pictures",
+    "find_images",
     "inflate",
-    "looks_like_picture",
+    "looks_like_image",
     "output_format",
     "pack_plane",
-    "picture_size",
+    "image_size",
     "read_aloud",
-    "read_picture",
+    "read_image",
     "rounded",
     "readable_formats",
     "save_image",

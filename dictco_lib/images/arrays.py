@@ -1,4 +1,4 @@
-"""Arrays and tensors to pictures."""
+"""Arrays and tensors to images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from dictco_lib.errors import ImageError
-from dictco_lib.images.picture import Picture
+from dictco_lib.images.image_data import ImageData
 
 _ROWS = 256
 
 
-def from_tensor(x: Tensor) -> Picture:
+def from_tensor(x: Tensor) -> ImageData:
     """A float tensor (3, H, W) in [0, 1].
 
     Raises:
@@ -32,10 +32,10 @@ def from_tensor(x: Tensor) -> Picture:
         )
     x = x.detach().to("cpu", torch.float32)
     is_equal = bool((x[1] == x[0]).all()) and bool((x[2] == x[0]).all())
-    return Picture(x, is_grey=is_equal, is_rgb=is_equal)
+    return ImageData(x, is_grey=is_equal, is_rgb=is_equal)
 
 
-def from_array(a: np.ndarray) -> Picture:
+def from_array(a: np.ndarray) -> ImageData:
     """An array (H, W), (H, W, 3) or (H, W, 4), uint8; or uint16 (H, W).
 
     Raises:
@@ -43,7 +43,7 @@ def from_array(a: np.ndarray) -> Picture:
     """
     is_sixteen = a.dtype.kind == "u" and a.dtype.itemsize == 2
     if a.size and a.ndim == 2 and is_sixteen:
-        return Picture(np.array(a, np.uint16), is_grey=True, is_sixteen_bit=True)
+        return ImageData(np.array(a, np.uint16), is_grey=True, is_sixteen_bit=True)
     if not a.size or a.dtype != np.uint8 or a.ndim not in (2, 3) or a.shape[2:] not in _CHANNELS:
         raise ImageError(
             f"got a {a.dtype} array of shape {a.shape}, expected uint8 (H, W), (H, W, 3) or "
@@ -53,10 +53,10 @@ def from_array(a: np.ndarray) -> Picture:
     alpha = np.array(a[..., 3]) if a.shape[2:] == (4,) else None
     alpha = None if alpha is None or (alpha == 255).all() else alpha
     if a.ndim == 2:
-        return Picture(pixels, is_grey=True, alpha=alpha)
+        return ImageData(pixels, is_grey=True, alpha=alpha)
     if is_grey(pixels):
-        return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=True, alpha=alpha)
-    return Picture(pixels, alpha=alpha)
+        return ImageData(pixels[..., 0].copy(), is_grey=True, is_rgb=True, alpha=alpha)
+    return ImageData(pixels, alpha=alpha)
 
 
 _CHANNELS = ((), (3,), (4,))

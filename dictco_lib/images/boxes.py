@@ -34,7 +34,7 @@ def _first(data: bytes, kind: bytes) -> bytes:
 
 
 def heif(data: bytes, is_cut: bool = True) -> Facts:
-    """What an AVIF or HEIF file says of its primary picture.
+    """What an AVIF or HEIF file says of its primary image.
 
     Args:
         data: the file.
@@ -75,7 +75,7 @@ def _name_companions(facts: Facts, properties: list, meta: bytes) -> None:
     auxiliary = {content[4:].split(b"\0")[0] for kind, content in properties if kind == b"auxC"}
     if others := auxiliary - set(_ALPHA):
         names = sorted({name.decode("latin-1").rsplit(":", 1)[-1] for name in others})
-        facts.notes.append(f"its auxiliary pictures are left out ({', '.join(names)[:80]})")
+        facts.notes.append(f"its auxiliary images are left out ({', '.join(names)[:80]})")
 
 
 def _primary(pitm: bytes) -> int:

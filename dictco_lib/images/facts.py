@@ -1,4 +1,4 @@
-"""What the bytes of a picture's file say beside its pixels."""
+"""What the bytes of an image's file say beside its pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Facts:
         meaning: what the colours stand for, outside of an ICC profile.
         profile: an ICC profile that Pillow does not hand out.
         transparent_scale: what Pillow forgets to multiply a transparent grey value by.
-        refusal: why this picture cannot be kept, and what to do; None if it can.
+        refusal: why this image cannot be kept, and what to do; None if it can.
         notes: what is left out of every .dco file, one line each.
         unkept: names of metadata that even ``metadata=True`` leaves out.
     """

@@ -1,4 +1,4 @@
-"""Which files are pictures: the one list of what is read, what is protected, what is searched.
+"""Which files are images: the one list of what is read, what is protected, what is searched.
 
 Read is what Pillow really reads as pixels, with its plugins for HEIC and JPEG XL where they are
 installed. What a file is says its content; the suffix decides only for formats that have no mark
@@ -27,11 +27,11 @@ _RAW = "is a camera raw file; develop it to PNG or JPEG first"
 _LAYERS = "has layers, which would be lost; export it as PNG"
 _DRAWING = "is a drawing without pixels; export it as PNG"
 _DATA = "holds measurements, no pixels that can be read; export it as PNG"
-_UNKNOWN = "is a picture that Pillow cannot read; convert it to PNG"
+_UNKNOWN = "is an image that Pillow cannot read; convert it to PNG"
 #: Formats that Pillow opens, and that are not read: half of them only by name, or as a preview.
 _UNREAD_FORMATS = {
     "PSD": _LAYERS, "EPS": _DRAWING, "WMF": _DRAWING, "BUFR": _DATA, "GRIB": _DATA,
-    "HDF5": _DATA, "IPTC": _DATA, "MPEG": "is a film; save the picture you want as PNG",
+    "HDF5": _DATA, "IPTC": _DATA, "MPEG": "is a film; save the image you want as PNG",
 }  # fmt: skip
 _UNREAD_SUFFIXES = dict.fromkeys(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw "
@@ -80,8 +80,8 @@ def readable_formats(name: str | Path = "") -> list[str]:
     return [f for f in formats if Image.OPEN[f][1] is not None or f == own]
 
 
-def looks_like_picture(path: str | Path) -> bool:
-    """Does the suffix stand for a picture, readable or not? No other file is called so."""
+def looks_like_image(path: str | Path) -> bool:
+    """Does the suffix stand for an image, readable or not? No other file is called so."""
     suffix = Path(path).suffix.lower()
     _formats()
     known = Image.registered_extensions()
@@ -95,7 +95,7 @@ def _is_read_by_suffix(name: str | Path) -> bool:
 
 
 def why_unread(name: str | Path, head: bytes) -> str | None:
-    """Why a file is not read that is a picture, or looks like one; None if it is worth a try.
+    """Why a file is not read that is an image, or looks like one; None if it is worth a try.
 
     Args:
         name: of the file.
@@ -137,12 +137,12 @@ def _opens(head: bytes) -> bool:
     return False
 
 
-def is_picture(file: BinaryIO, name: str | Path) -> bool:
-    """Is this what a single call would read, or report as a damaged picture?
+def is_image(file: BinaryIO, name: str | Path) -> bool:
+    """Is this what a single call would read, or report as a damaged image?
 
     Args:
         file: opened for reading bytes, at its beginning; not loaded.
-        name: its name: a suffix that stands for a picture is believed.
+        name: its name: a suffix that stands for an image is believed.
     """
     if _is_read_by_suffix(name):
         return True

@@ -71,7 +71,7 @@ def make_profile(
     white = _xyz(*chromaticities[:2])
     if white is None:
         return None
-    tags = {b"desc": _text("made by dictco_lib from the numbers in the picture's file")}
+    tags = {b"desc": _text("made by dictco_lib from the numbers in the image's file")}
     tags |= {b"cprt": _text("no copyright, use freely"), b"wtpt": _xyz_tag(_D50)}
     adapt = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / (_BRADFORD @ white)) @ _BRADFORD
     tags[b"chad"] = b"sf32\0\0\0\0" + _fixed(adapt.ravel())

@@ -56,7 +56,7 @@ class Meaning:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether nothing needs to be said: untagged pictures are sRGB."""
+        """Whether nothing needs to be said: untagged images are sRGB."""
         same = self.chromaticities is None or np.allclose(self.chromaticities, SRGB, atol=0.0015)
         return same and (self.curves is None or all(_is_srgb_curve(c) for c in self.curves))
 
@@ -66,7 +66,7 @@ class Meaning:
 
 
 def _is_srgb_curve(curve: Curve) -> bool:
-    # The gamma that PNG files of sRGB pictures name beside, or instead of, the exact curve.
+    # The gamma that PNG files of sRGB images name beside, or instead of, the exact curve.
     return curve is SRGB_CURVE or (isinstance(curve, float) and abs(1 / curve - 0.45455) < 5e-4)
 
 

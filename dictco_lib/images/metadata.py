@@ -1,4 +1,4 @@
-"""Metadata of a picture: read into one EXIF block, and given back to whoever writes files.
+"""Metadata of an image: read into one EXIF block, and given back to whoever writes files.
 
 A .dco file has one chunk for metadata, EXIF. Its first directory has places for resolution
 (tags 282, 283, 296) and XMP (tag 700) too, so both travel in it.
@@ -38,10 +38,10 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image, was_sideways: bool) -> Metadata:
-    """Metadata of a loaded picture; the caller's image stays as it is.
+    """Metadata of a loaded image; the caller's image stays as it is.
 
     Args:
-        image: the picture.
+        image: the image.
         was_sideways: whether Pillow has turned it already, and its resolution not.
     """
     found = Metadata(unkept=_left_out(image))
@@ -133,7 +133,7 @@ def _xmp(image: Image.Image) -> bytes | None:
     if not xmp:
         return None
     data = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-    # The picture is upright from now on: a reader that goes by XMP must not turn it again.
+    # The image is upright from now on: a reader that goes by XMP must not turn it again.
     return re.sub(rb'(tiff:Orientation\s*(?:=\s*["\']|>))[0-9]', rb"\g<1>1", data)
 
 

@@ -24,7 +24,7 @@ def quiet_pillow() -> Iterator[None]:
     """Lift Pillow's limits on pixels and profiles, and keep warnings from the terminal.
 
     These are settings of the process: the first thread that comes in makes them, the last that
-    goes out puts them back, so several may read at once. The caller holds pictures against
+    goes out puts them back, so several may read at once. The caller holds images against
     :mod:`dictco_lib.limits` before they are loaded.
     """
     global _inside

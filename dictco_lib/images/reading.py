@@ -1,4 +1,4 @@
-"""Files, images and arrays to pictures: what a user hands in, and what it means.
+"""Files, images and arrays to images: what a user hands in, and what it means.
 
 ==================================  =============================================================
 what a file holds                   what becomes of it
@@ -14,10 +14,10 @@ icon sizes, raw photos, HDR (PQ,
 HLG), formats nobody looked into
 ICC profile                         kept where it fits the pixels; else left out, and named
 gAMA, cHRM, cICP, nclx, TIFF and    kept as an ICC profile that says the same, unless they say
-BMP colour fields, EXIF Adobe RGB   sRGB, as untagged pictures are anyway
+BMP colour fields, EXIF Adobe RGB   sRGB, as untagged images are anyway
 turned by EXIF, XMP or container    turned once; what remains says upright
 gain maps, previews, depth, films,  left out, and named
-layers, sub-pictures
+layers, sub-images
 EXIF, resolution, XMP               kept if asked for (``metadata``), in the EXIF chunk
 comments, texts, IPTC               left out, and named if metadata were asked for
 thumbnails, sBIT, bKGD, time        left out: they tell nothing that the rest does not
@@ -44,6 +44,7 @@ from dictco_lib.images.arrays import from_array, from_tensor, is_grey
 from dictco_lib.images.facts import Facts
 from dictco_lib.images.formats import readable_formats, why_unread
 from dictco_lib.images.icc import colour_space
+from dictco_lib.images.image_data import ImageData
 from dictco_lib.images.meaning import Meaning, from_exif, from_png
 from dictco_lib.images.metadata import (
     ORIENTATION,
@@ -52,7 +53,6 @@ from dictco_lib.images.metadata import (
     orientation_of,
     read_metadata,
 )
-from dictco_lib.images.picture import Picture
 from dictco_lib.images.planes import image_samples
 from dictco_lib.images.quiet import quiet_pillow
 from dictco_lib.images.survey import survey
@@ -84,14 +84,14 @@ _FLOAT_WAY_OUT = (
 )
 
 
-def demo_photos() -> dict[str, Path]:
+def demo_images() -> dict[str, Path]:
     """Name -> file of the colour photographs that are packaged in scikit-image."""
     folder = Path(str(importlib.resources.files("skimage") / "data"))
     return {Path(name).stem: folder / name for name in _DEMO_PHOTOS}
 
 
-def picture_size(path: str | Path) -> tuple[int, int] | None:
-    """Width and height of an upright picture, from its header alone; None if it has none."""
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height of an upright image, from its header alone; None if it has none."""
     try:
         formats = readable_formats(path)
         with (
@@ -107,10 +107,10 @@ def picture_size(path: str | Path) -> tuple[int, int] | None:
     return size[::-1] if turned else size
 
 
-def read_picture(
-    source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray | Tensor | Picture,
-) -> Picture:
-    """Understand a picture.
+def read_image(
+    source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray | Tensor | ImageData,
+) -> ImageData:
+    """Understand an image.
 
     Args:
         source: a path; the bytes of a file; a file opened for reading bytes; a PIL image; an
@@ -118,13 +118,13 @@ def read_picture(
             (3, H, W) in [0, 1]; or what this function returned before.
 
     Returns:
-        The picture, upright (EXIF orientation applied), palette resolved, alpha apart. Its
+        The image, upright (EXIF orientation applied), palette resolved, alpha apart. Its
         ``notes`` name what was left out.
 
     Raises:
         ImageError: if it cannot be read, or holds something that would be lost.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, ImageData):
         return source
     if isinstance(source, Tensor):
         return from_tensor(source)
@@ -135,37 +135,37 @@ def read_picture(
     if isinstance(source, (str, os.PathLike)) and not isinstance(source, bytes):
         return _from_path(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(io.BytesIO(source), "picture (bytes)")
+        return _from_stream(io.BytesIO(source), "image (bytes)")
     if hasattr(source, "read"):
-        return _from_stream(io.BytesIO(_read_all(source)), "picture (open file)")
+        return _from_stream(io.BytesIO(_read_all(source)), "image (open file)")
     raise ImageError(f"got a {type(source).__name__}, {_EXPECTED}")
 
 
-def read_aloud(source: object, metadata: bool = False) -> Picture:
-    """:func:`read_picture`, with a LossWarning for each thing that its file will not hold.
+def read_aloud(source: object, metadata: bool = False) -> ImageData:
+    """:func:`read_image`, with a LossWarning for each thing that its file will not hold.
 
-    Who hands in a :class:`Picture` has read it before, and had its notes then.
+    Who hands in a :class:`ImageData` has read it before, and had its notes then.
 
     Args:
-        source: what :func:`read_picture` takes.
+        source: what :func:`read_image` takes.
         metadata: whether the file is to hold metadata.
     """
-    picture = read_picture(source)
-    if picture is not source:  # five levels up: past encode, and past torch.no_grad
-        for loss in picture.losses(metadata):
+    image = read_image(source)
+    if image is not source:  # five levels up: past encode, and past torch.no_grad
+        for loss in image.losses(metadata):
             warnings.warn(f"left out of the file: {loss}", LossWarning, stacklevel=5)
-    return picture
+    return image
 
 
-def _from_path(source: str | os.PathLike) -> Picture:
+def _from_path(source: str | os.PathLike) -> ImageData:
     try:
         path = Path(os.fsdecode(source))
         file = _open_file(path)
     except FileNotFoundError:
-        raise ImageError(f"picture {source} does not exist") from None
+        raise ImageError(f"image {source} does not exist") from None
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"picture {str(source)[:300]!r} cannot be read: {reason}") from None
+        raise ImageError(f"image {str(source)[:300]!r} cannot be read: {reason}") from None
     with file:
         return _from_stream(file, str(path))
 
@@ -173,9 +173,9 @@ def _from_path(source: str | os.PathLike) -> Picture:
 def _open_file(path: Path) -> BinaryIO:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise ImageError(f"{path} is a folder, expected a picture")
+        raise ImageError(f"{path} is a folder, expected an image")
     if not stat.S_ISREG(mode):  # a pipe would wait for ever
-        raise ImageError(f"{path} is a pipe or a device, expected the file of a picture")
+        raise ImageError(f"{path} is a pipe or a device, expected the file of an image")
     file = path.open("rb")
     if reason := why_unread(path, file.read(64)):
         file.close()
@@ -196,21 +196,21 @@ def _read_all(file: object) -> bytes:
     return data
 
 
-def _from_stream(file: BinaryIO, name: str) -> Picture:
-    def read() -> Picture:
+def _from_stream(file: BinaryIO, name: str) -> ImageData:
+    def read() -> ImageData:
         with quiet_pillow(), Image.open(file, formats=readable_formats(name)) as pil:
             return _from_pil(pil, name)
 
     return _guarded(read, name)
 
 
-def _guarded(read, name: str) -> Picture:
+def _guarded(read, name: str) -> ImageData:
     try:
         return read()
     except DictcoError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is no picture that Pillow can read; convert it to PNG") from None
+        raise ImageError(f"{name} is no image that Pillow can read; convert it to PNG") from None
     except MemoryError:
         raise ImageError(f"{name} needs more memory than there is; cut it") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -221,7 +221,7 @@ def _guarded(read, name: str) -> Picture:
         ) from None
 
 
-def _from_pil(pil: Image.Image, name: str) -> Picture:
+def _from_pil(pil: Image.Image, name: str) -> ImageData:
     if 0 in pil.size:
         raise ImageError(f"{name} is {pil.width}x{pil.height}, expected at least one pixel")
     if problem := size_problem(*pil.size):
@@ -236,23 +236,23 @@ def _from_pil(pil: Image.Image, name: str) -> Picture:
         if metadata.orientation in _TURNS:
             upright = pil.transpose(_TURNS[metadata.orientation])
         if upright.mode.startswith("I"):
-            picture = _from_sixteen_bit(upright, facts, name)
+            image = _from_sixteen_bit(upright, facts, name)
         else:
-            picture = _from_eight_bit(upright, facts)
-        _give_meaning(picture, pil, facts, name)
-    picture.exif, picture.is_exif_damaged = metadata.exif, metadata.is_damaged
-    picture.notes = _notes(picture, facts, metadata)
-    picture.unkept = tuple(dict.fromkeys(facts.unkept + metadata.unkept))
-    return picture
+            image = _from_eight_bit(upright, facts)
+        _give_meaning(image, pil, facts, name)
+    image.exif, image.is_exif_damaged = metadata.exif, metadata.is_damaged
+    image.notes = _notes(image, facts, metadata)
+    image.unkept = tuple(dict.fromkeys(facts.unkept + metadata.unkept))
+    return image
 
 
 def _refuse_losses(pil: Image.Image, facts: Facts, name: str) -> None:
     """Raise ImageError for what would not come back."""
-    # Further pictures of an MPO are previews and the like beside a phone's JPEG, and named.
+    # Further images of an MPO are previews and the like beside a phone's JPEG, and named.
     frames = getattr(pil, "n_frames", 1)
     if frames > 1 and pil.format != "MPO":
         raise ImageError(
-            f"{name} holds {frames} pictures, a .dco file holds one; save the one you want as PNG"
+            f"{name} holds {frames} images, a .dco file holds one; save the one you want as PNG"
         )
     if facts.refusal:
         raise ImageError(f"{name} has {facts.refusal}")
@@ -283,7 +283,7 @@ def _refuse_losses(pil: Image.Image, facts: Facts, name: str) -> None:
         raise ImageError(f"{name} has 16 bits and transparency; remove one of them first")
 
 
-def _from_sixteen_bit(pil: Image.Image, facts: Facts, name: str) -> Picture:
+def _from_sixteen_bit(pil: Image.Image, facts: Facts, name: str) -> ImageData:
     values = np.asarray(pil)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
@@ -295,10 +295,10 @@ def _from_sixteen_bit(pil: Image.Image, facts: Facts, name: str) -> Picture:
         values = scaled[values]
     if facts.is_inverted:
         values = 65535 - values
-    return Picture(values, is_grey=True, is_sixteen_bit=True)
+    return ImageData(values, is_grey=True, is_sixteen_bit=True)
 
 
-def _from_eight_bit(pil: Image.Image, facts: Facts) -> Picture:
+def _from_eight_bit(pil: Image.Image, facts: Facts) -> ImageData:
     """8-bit pixels: palette resolved, alpha apart, and whether they are grey."""
     is_palette = pil.mode in ("P", "PA")
     if isinstance(value := pil.info.get("transparency"), int) and pil.mode == "L":
@@ -312,15 +312,15 @@ def _from_eight_bit(pil: Image.Image, facts: Facts) -> Picture:
         alpha = None if (alpha == 255).all() else alpha
     if pil.mode in ("1", "L", "LA"):
         grey = pil.getchannel(0) if pil.mode == "LA" else pil
-        return Picture(image_samples(grey, "L"), is_grey=True, alpha=alpha)
+        return ImageData(image_samples(grey, "L"), is_grey=True, alpha=alpha)
     pixels = image_samples(pil, "RGB")
     if not is_grey(pixels):
-        return Picture(pixels, alpha=alpha)
-    return Picture(pixels[..., 0].copy(), is_grey=True, is_rgb=not is_palette, alpha=alpha)
+        return ImageData(pixels, alpha=alpha)
+    return ImageData(pixels[..., 0].copy(), is_grey=True, is_rgb=not is_palette, alpha=alpha)
 
 
-def _give_meaning(picture: Picture, pil: Image.Image, facts: Facts, name: str) -> None:
-    """The picture's profile: its own, or one of what its file says otherwise."""
+def _give_meaning(image: ImageData, pil: Image.Image, facts: Facts, name: str) -> None:
+    """The image's profile: its own, or one of what its file says otherwise."""
     meaning = facts.meaning or from_png(pil.info)
     profile = pil.info.get("icc_profile") or facts.profile
     if meaning and meaning.problem and (meaning.is_first or not profile):
@@ -329,12 +329,12 @@ def _give_meaning(picture: Picture, pil: Image.Image, facts: Facts, name: str) -
         meaning = meaning or _exif_meaning(pil)
         profile = None
         if meaning and not meaning.is_srgb:
-            profile = meaning.profile(picture.is_grey and not picture.is_rgb)
+            profile = meaning.profile(image.is_grey and not image.is_rgb)
             if profile is None:
                 facts.notes.append("its gamma or primaries are no possible ones, and left out")
     if "icc_profile" in pil.info and not pil.info["icc_profile"]:
         facts.notes.append("its colour profile is damaged, and left out")
-    picture.profile = profile
+    image.profile = profile
 
 
 def _exif_meaning(pil: Image.Image) -> Meaning | None:
@@ -347,32 +347,32 @@ def _exif_meaning(pil: Image.Image) -> Meaning | None:
         return None
 
 
-def _notes(picture: Picture, facts: Facts, metadata: Metadata) -> tuple[str, ...]:
+def _notes(image: ImageData, facts: Facts, metadata: Metadata) -> tuple[str, ...]:
     notes = list(facts.notes)
     if not 0.99 < metadata.aspect < 1.01:
         notes.append(
             f"its pixels are {metadata.aspect:.3g} times as wide as high, and only its metadata "
             "says so"
         )
-    note = _fit_profile(picture)
+    note = _fit_profile(image)
     return tuple(notes + ([note] if note else []))
 
 
-def _fit_profile(picture: Picture) -> str | None:
+def _fit_profile(image: ImageData) -> str | None:
     """Keep a profile only where it fits the pixels; say what was done otherwise."""
-    if not picture.profile:
+    if not image.profile:
         return None
-    space = colour_space(picture.profile)
-    if space == ("GRAY" if picture.is_grey else "RGB") and not picture.is_rgb:
+    space = colour_space(image.profile)
+    if space == ("GRAY" if image.is_grey else "RGB") and not image.is_rgb:
         return None
-    if space == "RGB" and picture.is_rgb:
+    if space == "RGB" and image.is_rgb:
         return None
-    if space == "GRAY" and picture.is_rgb:
-        picture.is_rgb = False
+    if space == "GRAY" and image.is_rgb:
+        image.is_rgb = False
         return "its colour profile is for grey: it comes back as grey"
-    if space == "RGB" and not picture.is_sixteen_bit:
-        picture.is_rgb = True
+    if space == "RGB" and not image.is_sixteen_bit:
+        image.is_rgb = True
         return "its colour profile is for RGB: its grey comes back as RGB"
-    picture.profile = None
+    image.profile = None
     kind = "damaged" if space is None else f"for {space} and does not fit its pixels"
     return f"its colour profile is {kind}, and left out"

@@ -1,4 +1,4 @@
-"""Pictures in folders: all that a single call would take, and why the others are not taken."""
+"""Images in folders: all that a single call would take, and why the others are not taken."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from dictco_lib.images.formats import is_picture, why_unread
+from dictco_lib.images.formats import is_image, why_unread
 
-#: Folders of archive tools: a Mac's copies of every file, without the picture.
+#: Folders of archive tools: a Mac's copies of every file, without the image.
 _GHOSTS = {"__MACOSX"}
 
 
@@ -18,8 +18,8 @@ _GHOSTS = {"__MACOSX"}
 class Found:
     """What a search came to.
 
-    ``taken`` is sorted. ``skipped`` holds what looks like a picture, or could not be looked at,
-    with the reason; ``others`` what is no picture at all.
+    ``taken`` is sorted. ``skipped`` holds what looks like an image, or could not be looked at,
+    with the reason; ``others`` what is no image at all.
     """
 
     taken: list[Path] = field(default_factory=list)
@@ -31,18 +31,18 @@ class Found:
 Verdict = Callable[[Path], "str | None"]
 
 
-def picture_verdict(path: Path) -> str | None:
-    """None for what a single call would read; else why not, ``""`` for no picture at all."""
+def image_verdict(path: Path) -> str | None:
+    """None for what a single call would read; else why not, ``""`` for no image at all."""
     with path.open("rb") as file:
         if reason := why_unread(path, file.read(64)):
             return reason
         file.seek(0)
-        return None if is_picture(file, path) else ""
+        return None if is_image(file, path) else ""
 
 
-def find_pictures(folder: str | Path, without: Path | None = None) -> Found:
-    """The pictures of a folder and its sub-folders; see :func:`find_files`."""
-    return find_files(folder, picture_verdict, without)
+def find_images(folder: str | Path, without: Path | None = None) -> Found:
+    """The images of a folder and its sub-folders; see :func:`find_files`."""
+    return find_files(folder, image_verdict, without)
 
 
 def find_files(folder: str | Path, verdict: Verdict, without: Path | None = None) -> Found:

@@ -94,7 +94,7 @@ def _jpeg(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
         facts.notes.append("its extended XMP (depth map or the like) is left out")
     if (frames := getattr(image, "n_frames", 1)) > 1:
         facts.notes.append(
-            f"its {frames - 1} further pictures (previews, depth, gain map or second view) are "
+            f"its {frames - 1} further images (previews, depth, gain map or second view) are "
             "left out"
         )
     return facts
@@ -114,13 +114,13 @@ def _tiff(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     if any(e == 0 for e in extra) or len(extra) > 1:
         facts.refusal = (
             f"{len(extra)} extra channels that are no alpha, and would be lost; save the colours "
-            "alone, and the channels as pictures of their own"
+            "alone, and the channels as images of their own"
         )
     if tags.get(284) == 2 and tags.get(277) == 2:  # Pillow takes a wrong plane for the alpha
         facts.refusal = "grey and alpha in planes of their own (planar TIFF); save it as PNG"
     if 50706 in tags or tags.get(262) in (32803, 34892) or tags.get(254, 0) & 1:
         facts.refusal = "a raw photo's data, or only its preview; develop it to PNG or JPEG first"
-    for tag, what in ((330, "its sub-pictures"), (37724, "its layers"), (291, "its grey curve")):
+    for tag, what in ((330, "its sub-images"), (37724, "its layers"), (291, "its grey curve")):
         if tag in tags:
             facts.notes.append(f"{what} {'is' if tag == 291 else 'are'} left out")
     if 262 not in tags:
@@ -144,7 +144,7 @@ def _pnm(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     if image.mode == "F":
         return Facts(kind="float", depth=32)
     if _has_second_pnm(image, words, file):
-        return Facts(refusal="a second picture behind the first; save the one you want as PNG")
+        return Facts(refusal="a second image behind the first; save the one you want as PNG")
     if words[:1] in ([b"P1"], [b"P4"]) or len(words) < 4 or not words[3].isdigit():
         return Facts()
     return Facts(depth=max(8, int(words[3]).bit_length()))
@@ -217,7 +217,7 @@ def _bmp_meaning(values: tuple[int, ...]) -> Meaning | None:
 
 
 def _gif(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
-    """A GIF's blocks up to its first picture; a profile lies in one of them."""
+    """A GIF's blocks up to its first image; a profile lies in one of them."""
     facts = Facts()
     head = file.read(13)
     if len(head) == 13 and head[12] not in (0, 49):  # 49 stands for 64 of 64
@@ -241,7 +241,7 @@ def _ico(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     count = struct.unpack_from("<H", head, 4)[0] if len(head) == 22 else 0
     if count > 1:
         return Facts(
-            refusal=f"{count} pictures of an icon, a .dco file holds one; save the one you want "
+            refusal=f"{count} images of an icon, a .dco file holds one; save the one you want "
             "as PNG"
         )
     if not count:
@@ -260,7 +260,7 @@ def _ico(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
 
 def _qoi(image: ImageFile.ImageFile, file: BinaryIO) -> Facts:
     facts = Facts()
-    if file.read(14)[13:14] == b"\1":  # Pillow and others write so of all pictures
+    if file.read(14)[13:14] == b"\1":  # Pillow and others write so of all images
         facts.notes.append("its header says linear light; as it hardly ever is, it is kept as sRGB")
     return facts
 

@@ -1,4 +1,4 @@
-"""Pictures to files, and a look whether the file holds them."""
+"""Images to files, and a look whether the file holds them."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def output_format(path: str | Path) -> str:
     readable_formats()  # also finds the plugins, which write what they read
     name = Image.registered_extensions().get(suffix)
     if name not in Image.SAVE:
-        raise ImageError(f"pictures cannot be written with the suffix {suffix!r}; use .png")
+        raise ImageError(f"images cannot be written with the suffix {suffix!r}; use .png")
     return name
 
 
 def write_image(image: Image.Image, path: str | Path) -> tuple[str, ...]:
-    """Save a picture in the format of its suffix, all or nothing, and open it again.
+    """Save an image in the format of its suffix, all or nothing, and open it again.
 
     Returns:
         What of its metadata the format could not keep, one line each.
@@ -65,19 +65,19 @@ def save_image(image: Image.Image, file: BinaryIO, path: str | Path) -> tuple[st
     path = Path(path)
     name = output_format(path)
     if problem := _missing_place(image, name):
-        raise ImageError(f"{path.suffix} files cannot keep the picture's {problem}")
+        raise ImageError(f"{path.suffix} files cannot keep the image's {problem}")
     try:
         image.save(file, format=name, **_options(image, name))
     except Exception as error:  # Pillow trusts EXIF data: damaged ones raise anything
-        if getattr(error, "errno", None):  # the disk's fault, not the picture's
+        if getattr(error, "errno", None):  # the disk's fault, not the image's
             raise
         raise ImageError(
             f"{image.mode} cannot be saved as {path.suffix}: {error}; use .png"
         ) from error
     problem, lost = _compare(image, file, name)
     if problem:
-        raise ImageError(f"{path.suffix} files cannot keep the picture's {problem}")
-    return tuple(f"{path.suffix} files cannot keep the picture's {what}" for what in lost)
+        raise ImageError(f"{path.suffix} files cannot keep the image's {problem}")
+    return tuple(f"{path.suffix} files cannot keep the image's {what}" for what in lost)
 
 
 def _missing_place(image: Image.Image, name: str) -> str | None:
@@ -110,7 +110,7 @@ def _options(image: Image.Image, name: str) -> dict:
 
 
 def _compare(image: Image.Image, file: BinaryIO, name: str) -> tuple[str | None, list[str]]:
-    """What a written file lost: of the picture, with the way out; and of its metadata."""
+    """What a written file lost: of the image, with the way out; and of its metadata."""
     file.seek(0)
     try:
         with quiet_pillow(), Image.open(file, formats=[name]) as back:

@@ -31,7 +31,7 @@ def _halves(x: Tensor) -> Tensor:
 class NAFBlock(nn.Module):
     """Depthwise gate with channel attention, then a pointwise gate, each on a learned residual.
 
-    The channel attention averages over the whole map: on a part of a picture the block is
+    The channel attention averages over the whole map: on a part of an image the block is
     another function, and no margin around the part mends that.
 
     Reference:

@@ -18,7 +18,7 @@ def pad_to_stride(x: Tensor) -> Tensor:
 
 
 class Codec(nn.Module):
-    """Any member of the family, for pictures of any size.
+    """Any member of the family, for images of any size.
 
     ::
 

@@ -34,7 +34,7 @@ def bench_training(
 ) -> dict[str, tuple[float, float]]:
     """Median seconds of a training step, and images per second, for each variant.
 
-    The variants take turns, so that a machine that slows down slows them all. Decoding pictures
+    The variants take turns, so that a machine that slows down slows them all. Decoding images
     is not in the step: batches are made before.
 
     Args:

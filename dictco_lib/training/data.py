@@ -1,4 +1,4 @@
-"""Photographs for training: tar shards and folders, random crops that a step number determines."""
+"""Images for training: tar shards and folders, random crops that a step number determines."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from dictco_lib.errors import RecipeError, foreign, quoted
 from dictco_lib.files import special_kind
-from dictco_lib.images import demo_photos, find_pictures, readable_formats
-from dictco_lib.images.formats import is_picture, why_unread
+from dictco_lib.images import demo_images, find_images, readable_formats
+from dictco_lib.images.formats import is_image, why_unread
 from dictco_lib.images.search import is_hidden
 
 log = logging.getLogger(__name__)
-#: Bytes that nearly always hold the size of a picture.
+#: Bytes that nearly always hold the size of an image.
 _HEADER = 2**16
 #: A source that needs no files: the photographs packaged in scikit-image.
 DEMO = "scikit-image"
 
 
 class _Item(NamedTuple):
-    """Where a picture lies; size -1 is a whole file."""
+    """Where an image lies; size -1 is a whole file."""
 
     path: str
     offset: int
@@ -38,8 +38,8 @@ class _Item(NamedTuple):
     name: str
 
 
-class Photos:
-    """Pictures in tar shards and folders, decoded on demand and kept in memory up to a limit.
+class TrainingImages:
+    """Images in tar shards and folders, decoded on demand and kept in memory up to a limit.
 
     Args:
         sources: paths of tar files and folders (folders are searched with their sub-folders), or
@@ -50,8 +50,8 @@ class Photos:
     def __init__(self, sources: tuple[str, ...], cache_mb: int = 1024) -> None:
         self.items = [item for source in sources for item in _index(Path(source))]
         if not self.items:
-            raise RecipeError(f"no pictures in {list(sources)}; give tar shards or folders")
-        self.damaged: dict[str, str] = {}  # name of a picture -> what is wrong with it
+            raise RecipeError(f"no images in {list(sources)}; give tar shards or folders")
+        self.damaged: dict[str, str] = {}  # name of an image -> what is wrong with it
         self.useless: set[int] = set()  # damaged, or too small for a crop
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = cache_mb * 2**20
@@ -60,7 +60,7 @@ class Photos:
         return len(self.items)
 
     def read(self, i: int) -> np.ndarray | None:
-        """Pixels of a picture, (H, W, 3) uint8; None if it is damaged, see ``damaged``."""
+        """Pixels of an image, (H, W, 3) uint8; None if it is damaged, see ``damaged``."""
         if self.items[i].name in self.damaged:  # listed twice, perhaps
             self.useless.add(i)
             return None
@@ -89,9 +89,9 @@ class Photos:
         return np.asarray(image.convert("RGB"))
 
     def below(self, size: int) -> list[str]:
-        """Names of the pictures with a side below ``size``, by their headers alone.
+        """Names of the images with a side below ``size``, by their headers alone.
 
-        Pictures without a readable header are not among them: they are damaged, not small.
+        Images without a readable header are not among them: they are damaged, not small.
         """
         sizes = ((item.name, self._size(item)) for item in self.items)
         return [name for name, sides in sizes if sides and min(sides) < size]
@@ -110,27 +110,27 @@ class Photos:
         return None
 
 
-def name_small(photos: Photos, crop: int) -> None:
-    """Say in one line which pictures no crop fits into: training never draws them.
+def name_small(images: TrainingImages, crop: int) -> None:
+    """Say in one line which images no crop fits into: training never draws them.
 
     Raises:
         RecipeError: if none is left.
     """
-    small = photos.below(crop)
+    small = images.below(crop)
     if not small:
         return
     shown = ", ".join(small[:3]) + (", ..." if len(small) > 3 else "")
-    text = f"{len(small)} of {len(photos)} training pictures are smaller than the crop of {crop}"
-    if len(small) == len(photos):
-        raise RecipeError(f"{text}: {shown}; lower `crop` in the recipe, or give larger pictures")
+    text = f"{len(small)} of {len(images)} training images are smaller than the crop of {crop}"
+    if len(small) == len(images):
+        raise RecipeError(f"{text}: {shown}; lower `crop` in the recipe, or give larger images")
     log.warning("%s pixels and are left out: %s", text, shown)
 
 
 def _index(source: Path) -> list[_Item]:
     if str(source) == DEMO:
-        return [_Item(str(path), 0, -1, path.name) for path in demo_photos().values()]
+        return [_Item(str(path), 0, -1, path.name) for path in demo_images().values()]
     if source.is_dir():
-        found = find_pictures(source)
+        found = find_images(source)
         for path, reason in found.skipped.items():
             log.warning("skipped %s: it %s", path, reason)
         return [_Item(str(p), 0, -1, str(p)) for p in found.taken]
@@ -140,7 +140,7 @@ def _index(source: Path) -> list[_Item]:
 
 
 def _members(source: Path) -> list[_Item]:
-    """The pictures in a tar shard, which are read where they lie: it must not be compressed."""
+    """The images in a tar shard, which are read where they lie: it must not be compressed."""
     advice = "make it again with tar cf, without compression"
     with foreign(f"training data {source} cannot be read", RecipeError, advice):
         if special_kind(source) or not tarfile.is_tarfile(source):  # a pipe would wait for ever
@@ -163,7 +163,7 @@ def _is_taken(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
         log.warning("skipped %s/%s: it %s", tar.name, member.name, reason)
         return False
     stream.seek(0)
-    return is_picture(stream, member.name)
+    return is_image(stream, member.name)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
@@ -172,23 +172,23 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
 
 
 def random_crop(
-    photos: Photos, size: int, rng: np.random.Generator, *, scale: float = 1.0
+    images: TrainingImages, size: int, rng: np.random.Generator, *, scale: float = 1.0
 ) -> np.ndarray:
-    """A random square of a random picture, flipped by chance, (size, size, 3) uint8.
+    """A random square of a random image, flipped by chance, (size, size, 3) uint8.
 
     Args:
-        photos: where from.
+        images: where from.
         size: side in pixels.
         rng: decides everything.
-        scale: pictures are shrunk by a random factor from this one to 1; 1 leaves them as they are.
+        scale: images are shrunk by a random factor from this one to 1; 1 leaves them as they are.
     """
-    while len(photos.useless) < len(photos):
-        i = int(rng.integers(len(photos)))
-        pixels = photos.read(i)
+    while len(images.useless) < len(images):
+        i = int(rng.integers(len(images)))
+        pixels = images.read(i)
         if pixels is None:
             continue
         if min(pixels.shape[:2]) < size:
-            photos.useless.add(i)
+            images.useless.add(i)
             continue
         factor = rng.uniform(scale, 1) if scale < 1 else 1.0
         side = min(round(size / factor), *pixels.shape[:2])
@@ -199,8 +199,8 @@ def random_crop(
             crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
     raise RecipeError(
-        f"every picture of the training data is damaged or smaller than {size} pixels"
-        + "".join(f"; {name}: {reason}" for name, reason in list(photos.damaged.items())[:1])
+        f"every image of the training data is damaged or smaller than {size} pixels"
+        + "".join(f"; {name}: {reason}" for name, reason in list(images.damaged.items())[:1])
     )
 
 
@@ -214,7 +214,7 @@ def uniforms(step: int, *, size: int, seed: int) -> Tensor:
 
 
 def sample(
-    photos: Photos, step: int, index: int, *, crop: int, seed: int, scale: float = 1.0
+    images: TrainingImages, step: int, index: int, *, crop: int, seed: int, scale: float = 1.0
 ) -> Tensor:
     """Image ``index`` of the batch of one step, (3, crop, crop) in [0, 1].
 
@@ -222,7 +222,7 @@ def sample(
     processes that share a batch.
     """
     rng = np.random.default_rng([seed, step, index])
-    return to_tensor(random_crop(photos, crop, rng, scale=scale))
+    return to_tensor(random_crop(images, crop, rng, scale=scale))
 
 
 class Share(NamedTuple):
@@ -248,7 +248,7 @@ class Batches(Dataset):
     """The training crops, by step: item s is this process's share of the batch of step s.
 
     Args:
-        sources: tar shards and folders, as :class:`Photos` takes them.
+        sources: tar shards and folders, as :class:`TrainingImages` takes them.
         share: which images of a batch.
         crop, scale, seed, cache_mb: as in a recipe.
     """
@@ -257,16 +257,16 @@ class Batches(Dataset):
         self, sources: tuple[str, ...], share: Share, *, crop: int, scale: float = 1.0,
         seed: int = 0, cache_mb: int = 1024,
     ) -> None:  # fmt: skip
-        self.photos = Photos(sources, cache_mb)
+        self.images = TrainingImages(sources, cache_mb)
         self.share, self.crop, self.scale, self.seed = share, crop, scale, seed
 
     def __getitem__(self, step: int) -> tuple[Tensor, dict[str, str]]:
-        """Images (b, 3, crop, crop) in [0, 1], and the damaged pictures known so far."""
+        """Images (b, 3, crop, crop) in [0, 1], and the damaged images known so far."""
         images = [
-            sample(self.photos, step, j, crop=self.crop, seed=self.seed, scale=self.scale)
+            sample(self.images, step, j, crop=self.crop, seed=self.seed, scale=self.scale)
             for j in self.share.indices()
         ]
-        return torch.stack(images), dict(self.photos.damaged)
+        return torch.stack(images), dict(self.images.damaged)
 
     def from_step(
         self, start: int, stop: int, workers: int = 0

@@ -18,14 +18,14 @@ from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.errors import RecipeError
 from dictco_lib.files import append_text, atomic_path, check_writable, owned_folder
 from dictco_lib.progress import bar as progress_bar
-from dictco_lib.training.data import Photos, to_tensor
+from dictco_lib.training.data import TrainingImages, to_tensor
 from dictco_lib.training.log import parse_entry
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 VALIDATION_CROP = 256
-SHOWN = 4  # validation pictures in TensorBoard
+SHOWN = 4  # validation images in TensorBoard
 #: Called with the trainer and each new entry of the log; at first with one of kind "start".
 Listener = Callable[[Trainer, dict], None]
 
@@ -68,7 +68,7 @@ def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer
     crops = validation_crops(recipe.validation)
     if recipe.distortion == "ms-ssim" and any(min(c.shape[2:]) <= MS_SSIM_MIN_SIDE for c in crops):
         raise RecipeError(
-            f"MS-SSIM needs validation pictures with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
+            f"MS-SSIM needs validation images with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
         )
     journal = Journal(trainer, is_resumed, listener) if is_main else None
     bar = progress_bar(
@@ -109,7 +109,7 @@ def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer
 
 def _name_damaged(known: dict[str, str], damaged: dict[str, str]) -> None:
     for name in damaged.keys() - known.keys():
-        log.warning("skipped damaged picture %s: %s", name, damaged[name])
+        log.warning("skipped damaged image %s: %s", name, damaged[name])
     known |= damaged
 
 
@@ -140,18 +140,18 @@ def _validate(trainer: Trainer, crops: list[Tensor], journal: Journal | None) ->
 
 
 def validation_crops(sources: tuple[str, ...], size: int = VALIDATION_CROP) -> list[Tensor]:
-    """Centre crops of the validation pictures, each (1, 3, size, size) or smaller."""
+    """Centre crops of the validation images, each (1, 3, size, size) or smaller."""
     if not sources:
         return []
-    photos = Photos(sources)
+    images = TrainingImages(sources)
     crops = []
-    for i in range(len(photos)):
-        pixels = photos.read(i)
+    for i in range(len(images)):
+        pixels = images.read(i)
         if pixels is None:
             continue
         top, left = (max(0, side - size) // 2 for side in pixels.shape[:2])
         crops.append(to_tensor(pixels[top : top + size, left : left + size])[None])
-    _name_damaged({}, photos.damaged)
+    _name_damaged({}, images.damaged)
     return crops
 
 
@@ -178,14 +178,14 @@ class Journal:
 
     @torch.no_grad()
     def show(self, crops: list[Tensor]) -> None:
-        """Pictures above, what the averaged weights make of them at quality 50 below."""
+        """Images above, what the averaged weights make of them at quality 50 below."""
         t = self.trainer
         quality = 50.0 if t.model.config.is_variable_rate else None
         height, width = (min(c.shape[i] for c in crops) for i in (2, 3))
         x = torch.cat([c[..., :height, :width] for c in crops]).to(t.device)
         x_hat = t.ema(x, quality)["x_hat"].clamp(0, 1)
         rows = torch.cat([torch.cat(list(part), dim=2) for part in (x, x_hat)], dim=1)
-        self.writer.add_image("validation/pictures", rows.cpu(), t.step)
+        self.writer.add_image("validation/images", rows.cpu(), t.step)
 
 
 def _trim_log(path: Path, step: int) -> None:

@@ -30,7 +30,7 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
             "pairs compare a dense mixture of two experts or more: change the recipe's shape"
         )
     if not recipe.validation:
-        raise RecipeError("the recipe names no pictures for `validation`, so nothing is compared")
+        raise RecipeError("the recipe names no images for `validation`, so nothing is compared")
     shape = recipe.shape or {}
     single = shape | {"experts": 1, "entries": config.experts * config.entries}
     return {

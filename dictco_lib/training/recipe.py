@@ -52,7 +52,7 @@ class Recipe:
     data: tuple[str, ...]  # tar shards and folders of photographs, relative to the recipe
     out: str  # folder of checkpoints and logs, relative to the recipe
     shape: dict | None = None  # fields of ModelConfig that replace the preset's
-    validation: tuple[str, ...] = ()  # pictures to measure on; not those of `data`, if one can
+    validation: tuple[str, ...] = ()  # images to measure on; not those of `data`, if one can
     start: str | None = None  # checkpoint to begin with, relative to the recipe
     branch: str | None = None  # state.pt of another run to go on from, with its optimiser
     pca_start: bool = False  # start g_a and g_s as a hierarchical PCA of the data
@@ -61,7 +61,7 @@ class Recipe:
     batch_size: int = 8  # images per step, over all processes
     accumulate: int = 1  # parts that each process computes its share of a batch in
     crop: int = 128  # side of a training crop in pixels, a multiple of 64
-    scale: float = 1.0  # pictures shrink by a random factor from this one to 1
+    scale: float = 1.0  # images shrink by a random factor from this one to 1
     distortion: str = "mse"  # or "ms-ssim"
     lmbda: float | None = None  # for fixed-rate models; variable-rate ones draw theirs per image
     balance: float = 0.0  # images weigh lmbda**-balance: 0.5 makes all rates count about alike
@@ -87,12 +87,12 @@ class Recipe:
     compile: bool = False  # g_a and g_s through torch.compile
     seed: int = 0
     threads: int | None = None  # CPU threads of each process; None: torch's default
-    workers: int = 0  # processes that decode pictures, for each training process
+    workers: int = 0  # processes that decode images, for each training process
     log_every: int = 20
     save_every: int = 250
     save_minutes: float = 10.0  # a run is saved this often, too, however long its steps take
     validate_every: int = 500
-    cache_mb: int = 1024  # decoded pictures kept in memory, over all workers
+    cache_mb: int = 1024  # decoded images kept in memory, over all workers
 
     def __post_init__(self) -> None:
         for field in ("data", "validation", "milestones"):

@@ -11,7 +11,7 @@ from dictco_lib.layers.attention import AttentionStage
 from dictco_lib.layers.residual import Bottleneck, Downsample, Upsample
 from dictco_lib.models import DictionaryCodec
 
-#: Channels whose blocks overlap in a lapped start: the picture's colours, then the components of
+#: Channels whose blocks overlap in a lapped start: the image's colours, then the components of
 #: most energy, which are its reduced copies. The others have little in common across a border.
 LAPPED = 3
 
@@ -27,7 +27,7 @@ def pca_start(model: DictionaryCodec, x: Tensor, lap: float = 0.0) -> None:
 
     With a lap, the smooth channels are sharpened across the borders of blocks before and
     smoothed after: kernels of 4x4 that still reconstruct. As ``g_a`` is then no longer
-    orthonormal, its channels are scaled so that noise in each costs the picture the same.
+    orthonormal, its channels are scaled so that noise in each costs the image the same.
 
     Args:
         model: a model without BatchNorm, changed in place.
@@ -109,7 +109,7 @@ def _spread(kernel: Tensor, beyond: float, own: float) -> Tensor:
 
 
 def _even_noise(model: DictionaryCodec, conv: nn.Conv2d, conv_t: nn.ConvTranspose2d) -> Tensor:
-    """Scale the channels of y so that a unit in each is a unit of the picture; the factors."""
+    """Scale the channels of y so that a unit in each is a unit of the image; the factors."""
     m = model.config.M
     unit = torch.zeros(1, m, 3, 3)  # a kernel of g_s reaches less than one sample of y further
     nothing = model.g_s(unit)

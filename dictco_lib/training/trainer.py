@@ -63,7 +63,7 @@ class Trainer:
             cache_mb=recipe.cache_mb // max(1, recipe.workers),
         )  # fmt: skip
         if self.accelerator.is_main_process:
-            name_small(self.batches.photos, recipe.crop)
+            name_small(self.batches.images, recipe.crop)
         self.step = 0
         self.begun = 0  # step that a branch went on from
         self.seconds_in: dict[str, float] = {}  # of the transforms, with precision = "auto"
@@ -248,7 +248,7 @@ class Trainer:
                 value.lerp_(now[name], 1 - decay)
 
     @torch.no_grad()
-    def validate(self, pictures: list[Tensor]) -> dict[str, float]:
+    def validate(self, images: list[Tensor]) -> dict[str, float]:
         """Estimated bpp and quality of the averaged weights, at several qualities.
 
         ``loss`` is the geometric mean over the qualities, so that all rates count alike;
@@ -257,8 +257,8 @@ class Trainer:
         config, r = self.model.config, self.recipe
         qualities = VALIDATION_QUALITIES if config.is_variable_rate else (None,)
         rows, ceilings = [], []
-        for i in range(self.share.rank, len(pictures), self.share.processes):
-            x = pictures[i].to(self.device)
+        for i in range(self.share.rank, len(images), self.share.processes):
+            x = images[i].to(self.device)
             ceilings.append(unrounded_psnr(self.ema, x))
             for q in qualities:
                 lmbda = r.lmbda if q is None else trade_off(config, q, r.distortion)

@@ -28,7 +28,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
-#: Every widget has a still picture near it, so a page needs no more than this in its place.
+#: Every widget has a still image near it, so a page needs no more than this in its place.
 STILL = '<p class="still">Here the running notebook has a control to move.</p>'
 
 

@@ -1,4 +1,4 @@
-"""TeX in the text of a page as pictures: no typesetter runs in the reader's browser.
+"""TeX in the text of a page as images: no typesetter runs in the reader's browser.
 
 matplotlib sets a formula; what its mathtext does not know stops the book, with the formula named.
 """

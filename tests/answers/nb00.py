@@ -81,7 +81,7 @@ EXERCISES = {
             "only z": (lambda data: prefix(data, 0), "one slice must remain"),
             "only a header": (lambda data: data[:40], "table of the chunks"),
             "nothing": (lambda data: b"", "too short"),
-            "of another picture": (
+            "of another image": (
                 lambda data: b"DCO\x1a" + data[5:2000],
                 "no beginning",
             ),

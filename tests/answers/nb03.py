@@ -51,7 +51,7 @@ EXERCISES = {
         wrong={
             "as it was": (lambda r: r, "nothing changed"),
             "a smaller batch": (lambda r: replace(r, batch_size=2), "noisier gradients"),
-            "smaller crops": (lambda r: replace(r, crop=64), "other pictures"),
+            "smaller crops": (lambda r: replace(r, crop=64), "other images"),
             "half the memory": (lambda r: replace(r, accumulate=2), "needs 4"),
             "both": (lambda r: replace(r, accumulate=4, steps=10), "number of steps is to stay"),
             "too many parts": (lambda r: replace(r, accumulate=8), "in 8 parts"),

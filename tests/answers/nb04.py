@@ -11,7 +11,7 @@ import torch
 from answers import WORLD, Exercise
 from dictco_lib.book.inspect.outcome import measure, middle, prepare
 from dictco_lib.book.inspect.routing import choice_bits, rerouted
-from dictco_lib.images import demo_photos, eight_bit, read_picture
+from dictco_lib.images import demo_images, eight_bit, read_image
 
 K = 1
 GATES = [0.7, 0.1, 0.1, 0.1]
@@ -25,7 +25,7 @@ def told(quality) -> float:
 
 @cache
 def subject(world):
-    coffee = middle(eight_bit(read_picture(demo_photos()["coffee"])), (256, 384))
+    coffee = middle(eight_bit(read_image(demo_images()["coffee"])), (256, 384))
     return world.model, prepare(world.model, coffee, 50), K
 
 

@@ -10,7 +10,7 @@ import torch
 from answers import WORLD, Exercise
 from dictco_lib.book.inspect.ablations import mean_outputs, switched_off
 from dictco_lib.book.inspect.routing import only, rerouted
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 
 MACS = {"g_a": 980, "dictionaries": 20}
 
@@ -22,29 +22,29 @@ def over(*axes):
     return hook
 
 
-def picture(world):
-    return read_picture(world.photo[:64, :128])
+def image(world):
+    return read_image(world.photo[:64, :128])
 
 
 @cache
 def with_means(world):
-    return world.model, picture(world), mean_outputs(world.model, [picture(world)], (50,)), 50
+    return world.model, image(world), mean_outputs(world.model, [image(world)], (50,)), 50
 
 
 @torch.no_grad()
-def bits(model, picture) -> float:
-    likelihoods = model(picture.pixels[None], 50)["likelihoods"]
+def bits(model, image) -> float:
+    likelihoods = model(image.pixels[None], 50)["likelihoods"]
     return sum(-p.log2().sum().item() for p in likelihoods.values())
 
 
 @cache
 def pairs(by_product=True) -> list[tuple[str, str]]:
     """All pairs of parts, from the cheapest to the dearest, against the product or as they are."""
-    model, picture, means, _ = with_means(WORLD)
+    model, image, means, _ = with_means(WORLD)
 
     def without(*off) -> float:
         with switched_off(model, off, means):
-            return bits(model, picture)
+            return bits(model, image)
 
     parts = ("dictionary", "LRP", "hyperprior", "slices")
     alone = {part: without(part) if by_product else 1 for part in parts}
@@ -57,7 +57,7 @@ def pairs(by_product=True) -> list[tuple[str, str]]:
 @cache
 def one_each() -> list[int]:
     """Slice by slice, from the best expert for all, whatever helps."""
-    model, shown = WORLD.model, picture(WORLD)
+    model, shown = WORLD.model, image(WORLD)
 
     def forced(experts) -> float:
         if not experts:
@@ -94,7 +94,7 @@ EXERCISES = {
             "a number": (lambda: lambda m, a, out: out.mean().item(), "return a tensor"),
             "over everything": (lambda: over(0, 1, 2, 3), "over everything"),
             "over channels": (lambda: over(1), "over the channels"),
-            "over the batch": (lambda: over(0, 2, 3), "mixes the pictures"),
+            "over the batch": (lambda: over(0, 2, 3), "mixes the images"),
             "over rows": (lambda: over(2), "the height alone"),
             "over columns": (lambda: over(3), "the width alone"),
             "zeros": (lambda: lambda m, a, out: torch.zeros_like(out), "not the mean"),
@@ -130,7 +130,7 @@ EXERCISES = {
         },
     ),
     "ex_07_5": Exercise(
-        context=lambda w: (w.model, picture(w), 50),
+        context=lambda w: (w.model, image(w), 50),
         right=[lambda *c: one_each(), lambda *c: tuple(one_each())],
         wrong={
             **{

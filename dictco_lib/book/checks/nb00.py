@@ -41,7 +41,7 @@ def ex_00_2(answer: bytes, pixels: np.ndarray, model, limit: int) -> str | None:
     quality = unpack(answer).quality
     shown, honest = np.asarray(decode(model, answer)), encode(model, pixels, quality)
     if shown.shape != pixels.shape:
-        return f"a picture of shape {shown.shape}; the photo has {pixels.shape}: encode the photo"
+        return f"an image of shape {shown.shape}; the photo has {pixels.shape}: encode the photo"
     got, expected = psnr(pixels, shown), psnr(pixels, np.asarray(decode(model, honest)))
     if got < expected - 0.1:
         return f"it fits, but it is not the photo: {got:.2f} dB; encode the photo itself"

@@ -34,7 +34,7 @@ def ex_03_2(answer: Recipe, recipe: Recipe) -> str | None:
     changed = {k for k, v in answer.to_dict().items() if recipe.to_dict()[k] != v} - {"out"}
     hints = {
         "batch_size": "a smaller batch is another training, with noisier gradients",
-        "crop": "smaller crops are other pictures, and fewer of their pixels see the whole context",
+        "crop": "smaller crops are other images, and fewer of their pixels see the whole context",
         "model": "a smaller model is another model",
         "shape": "a smaller model is another model",
         "steps": "the number of steps is to stay",

@@ -11,7 +11,7 @@ from dictco_lib.book.checks.checker import checker, number, slip
 from dictco_lib.evaluation.bdrate import Curve, compare
 from dictco_lib.evaluation.published import published, published_names
 
-#: What the picture of the first exercise is padded to a multiple of.
+#: What the image of the first exercise is padded to a multiple of.
 _STRIDE = 64
 
 
@@ -41,7 +41,7 @@ def ex_06_1(answer: float, size: int, width: int, height: int) -> str | None:
 
 @checker
 def ex_06_2(answer: float, psnrs: list[float]) -> str | None:
-    """Is this the PSNR of the mean squared error of pictures with these PSNRs?"""
+    """Is this the PSNR of the mean squared error of images with these PSNRs?"""
     answer, values = number(answer), np.asarray(psnrs)
     mse = 10 ** (-values / 10)  # of 255**2
 

@@ -22,7 +22,7 @@ from dictco_lib.book.checks.checker import (
 from dictco_lib.book.inspect.ablations import Means, switched_off
 from dictco_lib.book.inspect.routing import only, rerouted
 from dictco_lib.evaluation.estimate import estimate
-from dictco_lib.images import Picture
+from dictco_lib.images import ImageData
 
 
 @checker
@@ -63,36 +63,36 @@ def ex_07_2(answer: Callable) -> str | None:
         return f"a map of shape {tuple(out.shape)} became {tuple(got.shape)}; see Tensor.expand_as"
     slips = {
         None: (2, 3),
-        "that is the mean over everything; each picture and channel has its own": (0, 1, 2, 3),
+        "that is the mean over everything; each image and channel has its own": (0, 1, 2, 3),
         "that is the mean over the channels; take it over height and width": (1,),
-        "that mixes the pictures of a batch; each has a mean of its own": (0, 2, 3),
+        "that mixes the images of a batch; each has a mean of its own": (0, 2, 3),
         "that is the mean over the height alone; take the width as well": (2,),
         "that is the mean over the width alone; take the height as well": (3,),
     }
     for hint, over in slips.items():
         if torch.allclose(got, out.mean(over, keepdim=True).expand_as(out), atol=1e-6):
             return hint
-    return "not the mean over height and width, for each picture and channel by itself"
+    return "not the mean over height and width, for each image and channel by itself"
 
 
-def _bits(model, picture: Picture, quality: float) -> float:
-    return estimate(model, [picture], quality)[0].bits
+def _bits(model, image: ImageData, quality: float) -> float:
+    return estimate(model, [image], quality)[0].bits
 
 
 @checker
 def ex_07_3(
-    answer: tuple[str, str], model, picture: Picture, means: Means, quality: float
+    answer: tuple[str, str], model, image: ImageData, means: Means, quality: float
 ) -> str | None:
     """Which two parts cost least together, held against the product of what each costs alone?"""
     parts = ("dictionary", "LRP", "hyperprior", "slices")
     names = set(answer) & set(parts) if isinstance(answer, tuple | list | set) else set()
     if len(names) != 2 or len(answer) != 2:
         return f"expected two different names of {', '.join(parts)}"
-    intact = _bits(model, picture, quality)
+    intact = _bits(model, image, quality)
 
     def factor(*off: str) -> float:
         with switched_off(model, off, means):
-            return _bits(model, picture, quality) / intact
+            return _bits(model, image, quality) / intact
 
     alone = {part: factor(part) for part in parts}
     pairs = {frozenset(pair): factor(*pair) for pair in itertools.combinations(parts, 2)}
@@ -132,14 +132,14 @@ def ex_07_4(answer: float, macs: dict[str, int], k: int, experts: int) -> str | 
 
 
 @checker
-def ex_07_5(answer: list[int], model, picture: Picture, quality: float) -> str | None:
+def ex_07_5(answer: list[int], model, image: ImageData, quality: float) -> str | None:
     """Does one expert per slice cost less than the best single number for all slices?"""
 
     def forced(experts: list[int]) -> float:
         with contextlib.ExitStack() as stack:
             for k, expert in enumerate(experts):
                 stack.enter_context(rerouted(model, only(expert), [k]))
-            return _bits(model, picture, quality)
+            return _bits(model, image, quality)
 
     slices, experts = len(model.config.groups), model.config.experts
     expected = f"expected {slices} numbers from 0 to {experts - 1}, one expert a slice"

@@ -23,7 +23,7 @@ from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.complexity import count_macs
 from dictco_lib.evaluation.estimate import estimate
 from dictco_lib.evaluation.measure import estimated_rows
-from dictco_lib.images import Picture
+from dictco_lib.images import ImageData
 from dictco_lib.layers.dictionary import DictionaryAttention
 from dictco_lib.layers.hooks import hooked
 from dictco_lib.models import DictionaryCodec
@@ -94,13 +94,13 @@ def _earlier(
 
 @torch.no_grad()
 def mean_outputs(
-    model: DictionaryCodec, pictures: Sequence[Picture], qualities: Sequence[float | None]
+    model: DictionaryCodec, images: Sequence[ImageData], qualities: Sequence[float | None]
 ) -> Means:
-    """What the parts hand on in the mean, by channel: over pictures, places and qualities.
+    """What the parts hand on in the mean, by channel: over images, places and qualities.
 
     Args:
         model: a codec in evaluation mode, with nothing switched off.
-        pictures: of one size; best not those that will be measured.
+        images: of one size; best not those that will be measured.
         qualities: 0-100, or one None for a fixed-rate model.
     """
     codec, means = model.latent_codec, {}
@@ -113,7 +113,7 @@ def mean_outputs(
         return values
 
     names = [name for part in parts_of(model) for name in _modules(codec, part)]
-    x = torch.stack([picture.pixels for picture in pictures]).to(next(model.parameters()))
+    x = torch.stack([image.pixels for image in images]).to(next(model.parameters()))
     with _outputs(codec, names, keep), _earlier(codec, keep):
         for quality in qualities:
             model(x, quality)
@@ -223,36 +223,36 @@ _SWITCHES = {
 
 @dataclass(frozen=True)
 class Result:
-    """One picture through a model: ``pixels`` (H, W, 3) uint8, ``bits`` of each 16x16, ``psnr``."""
+    """One image through a model: ``pixels`` (H, W, 3) uint8, ``bits`` of each 16x16, ``psnr``."""
 
     pixels: np.ndarray
     bits: np.ndarray
     psnr: float
 
 
-def reconstruct(model: DictionaryCodec, picture: Picture, quality: float | None = None) -> Result:
-    """What the model as it stands makes of a picture; bits are estimated.
+def reconstruct(model: DictionaryCodec, image: ImageData, quality: float | None = None) -> Result:
+    """What the model as it stands makes of an image; bits are estimated.
 
     Bits of z are shared out among its 16 places.
     """
-    (found,) = estimate(model, [picture], quality)
+    (found,) = estimate(model, [image], quality)
     return Result(found.pixels, found.per_place(), found.psnr)
 
 
 def rd_curves(
-    model: DictionaryCodec, pictures: dict[str, Picture], qualities: Sequence[float]
+    model: DictionaryCodec, images: dict[str, ImageData], qualities: Sequence[float]
 ) -> dict[str, Curve]:
-    """Picture name -> curve of estimated rate and PSNR, of the model as it stands.
+    """Image name -> curve of estimated rate and PSNR, of the model as it stands.
 
     Args:
         model: a variable-rate codec, whole or with parts switched off.
-        pictures: by name, of one size.
+        images: by name, of one size.
         qualities: 0-100, one point each.
     """
-    rows = [estimated_rows(model, list(pictures.values()), quality) for quality in qualities]
+    rows = [estimated_rows(model, list(images.values()), quality) for quality in qualities]
     return {
         name: Curve(name, [row[i]["bpp"] for row in rows], [row[i]["psnr-rgb"] for row in rows])
-        for i, name in enumerate(pictures)
+        for i, name in enumerate(images)
     }
 
 
@@ -317,7 +317,7 @@ def macs_by_part(model: DictionaryCodec, x: Tensor, quality: float | None = None
 
     Args:
         model: a codec.
-        x: pictures, shape (B, 3, H, W).
+        x: images, shape (B, 3, H, W).
         quality: 0-100 for a variable-rate model.
     """
     macs = count_macs(model, pad_to_stride(x), model.level(quality, x))

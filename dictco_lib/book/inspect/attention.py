@@ -1,4 +1,4 @@
-"""Where the places of a picture look within the experts' dictionaries."""
+"""Where the places of an image look within the experts' dictionaries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def expert_attention(model: DictionaryCodec, subject: Subject) -> list[np.ndarra
 
     Args:
         model: any codec; a shared dictionary is one expert.
-        subject: the picture.
+        subject: the image.
 
     Returns:
         Per slice (h, w, heads, K, N), adding up to 1 over the N entries.

@@ -54,10 +54,10 @@ class SliceRecord:
 
 @dataclass(frozen=True)
 class Reading:
-    """A decoded file: ``picture`` (H, W, 3) uint8, ``y_hat``, and per tile what led there."""
+    """A decoded file: ``image`` (H, W, 3) uint8, ``y_hat``, and per tile what led there."""
 
     container: Container
-    picture: np.ndarray
+    image: np.ndarray
     y_hat: Tensor
     boxes: list[Box]
     streams: list[LatentStreams]
@@ -144,7 +144,7 @@ def read(
 ) -> Reading:
     """Decode a file and keep everything, whether or not it is right.
 
-    Nothing but z is proved here: use :func:`dictco_lib.decode` for pictures that matter.
+    Nothing but z is proved here: use :func:`dictco_lib.decode` for images that matter.
 
     Args:
         model: the codec that made the file.
@@ -159,10 +159,10 @@ def read(
         return coders[-1]
 
     y_hat, boxes = decode_latent(model, container, coder=make)
-    picture = from_latent(model, container, torch.nan_to_num(y_hat), boxes)
+    image = from_latent(model, container, torch.nan_to_num(y_hat), boxes)
     streams = [coder.streams[0] for coder in coders]
     records = [coder.records for coder in coders]
-    return Reading(container, eight_bit(picture), y_hat, boxes, streams, records)
+    return Reading(container, eight_bit(image), y_hat, boxes, streams, records)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from dictco_lib.models import DictionaryCodec
 def entry_weights(
     model: DictionaryCodec, x: Tensor, k: int, quality: float | None = None
 ) -> Tensor:
-    """How every place of a picture spreads its attention over the entries of slice k.
+    """How every place of an image spreads its attention over the entries of slice k.
 
     Args:
         model: any codec.
-        x: a picture in [0, 1], shape (1, 3, H, W).
+        x: an image in [0, 1], shape (1, 3, H, W).
         k: slice.
         quality: 0-100 for a variable-rate model.
 
@@ -37,7 +37,7 @@ def entry_weights(
 
 
 def properties(pixels: np.ndarray, side: int = 16) -> dict[str, np.ndarray]:
-    """Simple measures of each square of a picture: what an entry may answer to.
+    """Simple measures of each square of an image: what an entry may answer to.
 
     Args:
         pixels: (H, W, 3) uint8, sides multiples of ``side``.
@@ -73,11 +73,11 @@ def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndar
     """How each entry's attention goes along with simple properties of the places.
 
     Args:
-        weights: of each picture, from :func:`entry_weights`.
-        measures: of each picture, from :func:`properties`.
+        weights: of each image, from :func:`entry_weights`.
+        measures: of each image, from :func:`properties`.
 
     Returns:
-        Name of the property -> correlation over all places of all pictures, (h, K, N).
+        Name of the property -> correlation over all places of all images, (h, K, N).
     """
     flat = [w.flatten(3).cpu().numpy() for w in weights]
     places = np.concatenate(flat, axis=3)  # (h, K, N, places)

@@ -67,7 +67,7 @@ def _meaning(span: Span, raw: bytes, container: Container) -> str:
         "height": f"{container.height} pixels",
         "quality": quality,
         "flags": flags or "none",
-        "tile": f"{16 * container.tile} pixels a side" if container.tile else "the whole picture",
+        "tile": f"{16 * container.tile} pixels a side" if container.tile else "the whole image",
         "number of chunks": str(len(container.chunks)),
         "header CRC32": raw.hex(),
     }.get(span.name, f"{len(raw)} bytes")

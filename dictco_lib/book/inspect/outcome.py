@@ -1,4 +1,4 @@
-"""A picture to be estimated again and again while something in the model is changed.
+"""An image to be estimated again and again while something in the model is changed.
 
 The latent is computed once; what comes out is an :class:`~dictco_lib.evaluation.estimate.Estimate`.
 """
@@ -14,13 +14,13 @@ from torch import Tensor
 from dictco_lib.config import Y_STRIDE, Z_STRIDE
 from dictco_lib.errors import ImageError
 from dictco_lib.evaluation.estimate import Estimate, read_out
-from dictco_lib.images import read_picture
+from dictco_lib.images import read_image
 from dictco_lib.models import DictionaryCodec
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A picture, (H, W, 3) uint8, sides multiples of 64, with its latent and its price of error."""
+    """An image, (H, W, 3) uint8, sides multiples of 64, with its latent and its price of error."""
 
     pixels: np.ndarray
     y: Tensor
@@ -59,7 +59,7 @@ def change(before: Outcome, after: Outcome) -> Change:
 
 
 def middle(pixels: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The middle of a picture, cut to ``size`` and then to sides that are multiples of 64.
+    """The middle of an image, cut to ``size`` and then to sides that are multiples of 64.
 
     Raises:
         ImageError: if nothing would be left.
@@ -67,14 +67,14 @@ def middle(pixels: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarra
     sides = zip(pixels.shape[:2], size or pixels.shape[:2], strict=True)
     height, width = (min(has, want) // Z_STRIDE * Z_STRIDE for has, want in sides)
     if not height or not width:
-        raise ImageError(f"a picture of {pixels.shape[:2]} has no middle with sides of {Z_STRIDE}")
+        raise ImageError(f"an image of {pixels.shape[:2]} has no middle with sides of {Z_STRIDE}")
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 
 
 @torch.no_grad()
 def prepare(model: DictionaryCodec, pixels: np.ndarray, quality: float) -> Subject:
-    """Compute the latent of a picture.
+    """Compute the latent of an image.
 
     Args:
         model: a variable-rate codec.
@@ -82,7 +82,7 @@ def prepare(model: DictionaryCodec, pixels: np.ndarray, quality: float) -> Subje
         quality: 0-100.
     """
     pixels = middle(pixels)
-    x = read_picture(pixels).pixels[None].to(next(model.parameters()).device)
+    x = read_image(pixels).pixels[None].to(next(model.parameters()).device)
     return Subject(pixels, model.g_a(x), model.level(quality, x), model.config.lmbda(quality))
 
 
@@ -92,11 +92,11 @@ def measure(model: DictionaryCodec, subject: Subject, *, bits_only: bool = False
 
     Args:
         model: the codec.
-        subject: the picture.
+        subject: the image.
         bits_only: do not reconstruct, which halves the time; mse, PSNR and cost are then NaN.
     """
     out = model.latent_codec(subject.y, subject.level)
     if not bits_only:
         out["x_hat"] = model.g_s(out["y_hat"])
-    (found,) = read_out(model, out, [read_picture(subject.pixels)])
+    (found,) = read_out(model, out, [read_image(subject.pixels)])
     return Outcome(**vars(found), lmbda=subject.lmbda)

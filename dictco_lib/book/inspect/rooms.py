@@ -23,14 +23,14 @@ __all__ = [
 def influence(
     function: Callable[[Tensor], Tensor], x: Tensor, place: tuple[int, int], draws: int = 8
 ) -> Tensor:
-    """How strongly each pixel moves one place of what a function makes of a picture.
+    """How strongly each pixel moves one place of what a function makes of an image.
 
     The sum over channels of squared derivatives, estimated without bias from random signs, as
     the mean over ``draws`` of ``(signs @ jacobian)**2``.
 
     Args:
         function: (1, C, H, W) -> (1, D, h, w).
-        x: the picture, shape (1, C, H, W).
+        x: the image, shape (1, C, H, W).
         place: row and column of the output.
         draws: one gradient each.
 

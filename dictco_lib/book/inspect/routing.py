@@ -50,7 +50,7 @@ def uniform(gates: Tensor) -> Tensor:
 
 
 def averaged(gates: Tensor) -> Tensor:
-    """Everywhere the mean gates of the picture: the same load, no map left."""
+    """Everywhere the mean gates of the image: the same load, no map left."""
     return gates.mean((1, 2), keepdim=True).expand_as(gates)
 
 
@@ -166,7 +166,7 @@ def choice_bits(gates: Sequence[Tensor]) -> float:
     up to log2(K) if every place chooses one expert and all are chosen alike.
 
     Args:
-        gates: maps of one slice, one per picture, each (K, H, W).
+        gates: maps of one slice, one per image, each (K, H, W).
     """
     places = torch.cat([torch.as_tensor(g).flatten(1) for g in gates], dim=1)  # (K, places)
     load = places.mean(1)

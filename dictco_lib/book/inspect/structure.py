@@ -1,4 +1,4 @@
-"""What is in a picture, place by place, and whether a map of labels has to do with it.
+"""What is in an image, place by place, and whether a map of labels has to do with it.
 
 A place is 16x16 pixels: one sample of y. Maps are smooth, so two of them may agree by chance far
 more than shuffled ones do; the fair comparison is with the *same* map, moved elsewhere.
@@ -21,7 +21,7 @@ Map = np.ndarray  # (h, w)
 
 
 def structures(pixels: np.ndarray) -> dict[str, Map]:
-    """Properties of each place of a picture.
+    """Properties of each place of an image.
 
     Args:
         pixels: (16 h, 16 w, 3) uint8.
@@ -79,7 +79,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def moved(maps: Sequence[Map], rng: np.random.Generator) -> list[Map]:
-    """The same maps elsewhere: each rolled around its picture and perhaps mirrored."""
+    """The same maps elsewhere: each rolled around its image and perhaps mirrored."""
     found = []
     for m in maps:
         steps = tuple(rng.integers(side) for side in m.shape)
@@ -89,7 +89,7 @@ def moved(maps: Sequence[Map], rng: np.random.Generator) -> list[Map]:
 
 
 def shuffled(maps: Sequence[Map], rng: np.random.Generator) -> list[Map]:
-    """All places of all pictures in random order: what maps are compared with too often."""
+    """All places of all images in random order: what maps are compared with too often."""
     places = rng.permutation(pooled(maps))
     ends = np.cumsum([m.size for m in maps])[:-1]
     return [part.reshape(m.shape) for part, m in zip(np.split(places, ends), maps, strict=True)]
@@ -119,8 +119,8 @@ def agreement(
     """Mutual information of labels with the quartiles of a structure, held against chance.
 
     Args:
-        labels: integer maps, one per picture.
-        values: the structure's maps of the same pictures.
+        labels: integer maps, one per image.
+        values: the structure's maps of the same images.
         draws: how often chance has a try.
         chance: takes maps away from what they show: :func:`moved` or :func:`shuffled`.
         seed: of the draws.
@@ -135,12 +135,12 @@ def top_places(maps: Sequence[Map], count: int, *, apart: int = 3) -> list[tuple
     """The largest values of several maps, no two of one map close together.
 
     Args:
-        maps: one per picture, (h, w).
+        maps: one per image, (h, w).
         count: how many.
         apart: they differ by at least so many places in row or column.
 
     Returns:
-        Picture, row and column of each, the largest value first.
+        Image, row and column of each, the largest value first.
     """
     order = np.argsort(pooled(maps))[::-1]
     where = [(n, i, j) for n, m in enumerate(maps) for i, j in np.ndindex(m.shape)]
@@ -157,7 +157,7 @@ def top_places(maps: Sequence[Map], count: int, *, apart: int = 3) -> list[tuple
 def patch(photo: np.ndarray, row: int, column: int, side: int = 48) -> np.ndarray:
     """The pixels around a place, (side, side, 3); at a border, as near as there are pixels.
 
-    Of a picture that is smaller than that, a square of its shorter side.
+    Of an image that is smaller than that, a square of its shorter side.
     """
     side = min(side, *photo.shape[:2])
     top, left = (
@@ -168,5 +168,5 @@ def patch(photo: np.ndarray, row: int, column: int, side: int = 48) -> np.ndarra
 
 
 def top_patches(photos: Sequence[np.ndarray], maps: Sequence[Map], count: int) -> list[np.ndarray]:
-    """The patches of pictures, (16 h, 16 w, 3), at the :func:`top_places` of their maps."""
+    """The patches of images, (16 h, 16 w, 3), at the :func:`top_places` of their maps."""
     return [patch(photos[n], row, column) for n, row, column in top_places(maps, count)]

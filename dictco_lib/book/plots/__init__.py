@@ -1,4 +1,4 @@
-"""Figures from plain results: pictures, bars, curves. Calls no model."""
+"""Figures from plain results: images, bars, curves. Calls no model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CODEC_STYLES = {
         ("AVIF, default tune", PURPLE, "P"),
         ("AVIF 4:2:0, default tune", PURPLE, "X"),
         ("HEIC", GREY, "X"),
-        # Notebook 01, on one grey picture.
+        # Notebook 01, on one grey image.
         ("JPEG, grey", BLUE, "^"),
         ("grey values", BLACK, "o"),
         ("block DCT", GREEN, "D"),
@@ -85,7 +85,7 @@ _OTHER_STYLES = [
 
 
 def is_figure(path: str | Path) -> bool:
-    """Did matplotlib draw this PNG? Any other picture is not ours to replace."""
+    """Did matplotlib draw this PNG? Any other image is not ours to replace."""
     with Image.open(path, formats=["PNG"]) as image:
         return image.info.get("Software", "").startswith("Matplotlib")
 
@@ -108,8 +108,8 @@ def use_style() -> None:
     )
 
 
-def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float = 9) -> Figure:
-    """Pictures (H, W, 3), or grey (H, W), side by side, each with a caption."""
+def image_row(images: Sequence[np.ndarray], captions: Sequence[str], width: float = 9) -> Figure:
+    """Images (H, W, 3), or grey (H, W), side by side, each with a caption."""
     height = width / len(images) * images[0].shape[0] / images[0].shape[1] + 0.5
     figure, axes = plt.subplots(1, len(images), figsize=(width, height), squeeze=False)
     for axis, image, caption in zip(axes[0], images, captions, strict=True):
@@ -120,7 +120,7 @@ def pictures(images: Sequence[np.ndarray], captions: Sequence[str], width: float
 
 
 def _show(axis: Axes, image: np.ndarray, width: float) -> None:
-    """A picture on about ``width`` inches: its pixels as they are, or fewer without aliasing."""
+    """An image on about ``width`` inches: its pixels as they are, or fewer without aliasing."""
     is_smaller = width * plt.rcParams["figure.dpi"] < image.shape[1]
     way = "auto" if is_smaller else "nearest"
     axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=way)  # grey: 0 to 255
@@ -132,10 +132,10 @@ def zoom(
     box: tuple[int, int, int],
     width: float = 9,
 ) -> Figure:
-    """The first picture whole with a marked square, then the square of every picture, enlarged.
+    """The first image whole with a marked square, then the square of every image, enlarged.
 
     Args:
-        images: pictures of one size, (H, W, 3) or grey (H, W).
+        images: images of one size, (H, W, 3) or grey (H, W).
         captions: one for each.
         box: top, left and side of the square in pixels.
         width: of the figure in inches.
@@ -208,7 +208,7 @@ def bit_bars(bits: dict[str, int], pixels: int) -> Figure:
     axis.bar_label(bars, labels, fontsize=9)
     axis.invert_yaxis()
     axis.set_xlim(0, 1.3 * values.max())
-    axis.set_xlabel("bits per pixel of the picture")
+    axis.set_xlabel("bits per pixel of the image")
     return figure
 
 
@@ -309,13 +309,13 @@ def training_gap(rows: Sequence[dict], others: Sequence[dict]) -> Figure:
 def live_training(
     rows: Sequence[dict], original: np.ndarray, first: np.ndarray, now: np.ndarray
 ) -> Figure:
-    """A run so far: its loss, and what it makes of one picture, at first and now.
+    """A run so far: its loss, and what it makes of one image, at first and now.
 
     Args:
         rows: entries of its log, the first one from before its first step.
         original: (H, W, 3) uint8.
-        first: the same picture from the untrained model.
-        now: the same picture from the model as it is.
+        first: the same image from the untrained model.
+        now: the same image from the model as it is.
     """
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), width_ratios=(1.5, 1, 1, 1))
     train = [row for row in rows if row["kind"] == "train"]
@@ -326,8 +326,8 @@ def live_training(
     axes[0].set_xlabel("step")
     axes[0].set_ylabel("loss")
     titles = ("original", "before the first step", f"after step {rows[-1]['step']}")
-    for axis, picture, title in zip(axes[1:], (original, first, now), titles, strict=True):
-        axis.imshow(picture, interpolation="nearest")
+    for axis, image, title in zip(axes[1:], (original, first, now), titles, strict=True):
+        axis.imshow(image, interpolation="nearest")
         axis.set_title(title, fontsize=10)
         axis.axis("off")
     return figure
@@ -363,16 +363,16 @@ def router_health(rows: Sequence[dict]) -> Figure:
 
 
 def patch_rows(rows: dict[str, Sequence[np.ndarray]]) -> Figure:
-    """Rows of small pictures, each row with its name."""
+    """Rows of small images, each row with its name."""
     columns = max(len(row) for row in rows.values())
     size = (0.62 * columns + 2, 0.62 * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
-        for axis, picture in zip(line, row, strict=False):
-            axis.imshow(picture)
+        for axis, image in zip(line, row, strict=False):
+            axis.imshow(image)
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    figure.set_label(f"Rows of small pictures: {'; '.join(rows)}".replace("\n", ", "))
+    figure.set_label(f"Rows of small images: {'; '.join(rows)}".replace("\n", ", "))
     return figure

@@ -1,4 +1,4 @@
-"""Figures about parts switched off: what each costs, where on a picture, and its arithmetic."""
+"""Figures about parts switched off: what each costs, where on an image, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SERIES = ((VERMILION, "o"), (BLUE, "D"), (GREEN, "s"), (PURPLE, "^"))
 
 
 def cost_dots(costs: dict[str, dict[str, Sequence[float]]], label: str) -> Figure:
-    """A row per part; small dots are pictures, the large one with its number is their mean.
+    """A row per part; small dots are images, the large one with its number is their mean.
 
     The axis is linear up to 1 % and logarithmic beyond.
 
     Args:
-        costs: part -> way of removing it -> percent of each picture.
+        costs: part -> way of removing it -> percent of each image.
         label: of the axis.
     """
     ways = list(dict.fromkeys(way for row in costs.values() for way in row))
@@ -58,28 +58,28 @@ def _inside(axis, tick: float) -> bool:
 
 
 def extra_bits(
-    picture: np.ndarray,
+    image: np.ndarray,
     maps: dict[str, np.ndarray],
     limit: float | None = None,
     width: float = 10,
 ) -> Figure:
-    """A picture, and over it in grey how many bits more each place costs; one colour range.
+    """An image, and over it in grey how many bits more each place costs; one colour range.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
         maps: title -> difference of bits, (h, w).
         limit: ends of the colour range, in bits; where most places lie if left out.
         width: of the figure in inches.
     """
     columns = 1 + len(maps)
-    size = (width, (width - 0.8) / columns * picture.shape[0] / picture.shape[1] + 0.5)
+    size = (width, (width - 0.8) / columns * image.shape[0] / image.shape[1] + 0.5)
     figure, axes = plt.subplots(1, columns, figsize=size)
     if limit is None:
         limit = float(np.percentile(np.abs(list(maps.values())), 98))
-    extent = (0, picture.shape[1], picture.shape[0], 0)
-    axes[0].imshow(picture, extent=extent)
+    extent = (0, image.shape[1], image.shape[0], 0)
+    axes[0].imshow(image, extent=extent)
     for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
-        axis.imshow(picture.mean(2), cmap="gray", extent=extent)
+        axis.imshow(image.mean(2), cmap="gray", extent=extent)
         drawn = axis.imshow(
             values, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.75, extent=extent
         )

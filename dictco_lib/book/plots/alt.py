@@ -27,17 +27,17 @@ def describe(figure: Figure) -> str:
     """
     if figure.get_label():
         return str(figure.get_label())
-    parts, pictures = [], []
+    parts, images = [], []
     for axis in figure.axes:
         if axis.get_label() == "<colorbar>":
             parts.append(f"Colours: {axis.get_ylabel() or axis.get_xlabel()}")
         elif axis.axison:
             parts.append(_chart(axis))
         else:
-            pictures.append(_title(axis))
-    if pictures:
-        count = f"{len(pictures)} pictures" if len(pictures) > 1 else "Picture"
-        parts.insert(0, ": ".join(filter(None, [count, "; ".join(filter(None, pictures))])))
+            images.append(_title(axis))
+    if images:
+        count = f"{len(images)} images" if len(images) > 1 else "Image"
+        parts.insert(0, ": ".join(filter(None, [count, "; ".join(filter(None, images))])))
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     if names:
         parts.append(f"Legend: {'; '.join(names)}")

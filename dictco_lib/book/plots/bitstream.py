@@ -1,4 +1,4 @@
-"""Figures about files: where bits fall on a picture, one symbol's distribution, edges of bins."""
+"""Figures about files: where bits fall on an image, one symbol's distribution, edges of bins."""
 
 from __future__ import annotations
 

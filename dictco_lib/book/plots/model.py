@@ -51,7 +51,7 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], **s
 
 
 def floor_plan(shapes: dict[str, str]) -> Figure:
-    """The way of a picture through the codec.
+    """The way of an image through the codec.
 
     Args:
         shapes: text below ``x``, ``y``, ``z``, ``side``, ``y_hat`` and ``x_hat``.

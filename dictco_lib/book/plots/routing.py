@@ -49,10 +49,10 @@ def winner_maps(
 
 
 def load_bars(loads: dict[str, np.ndarray]) -> Figure:
-    """Share of each expert in each slice, a bar per picture.
+    """Share of each expert in each slice, a bar per image.
 
     Args:
-        loads: picture -> mean gates, (slices, K).
+        loads: image -> mean gates, (slices, K).
     """
     slices, experts = next(iter(loads.values())).shape
     figure, axes = plt.subplots(1, slices, figsize=(11, 0.34 * len(loads) + 1.1), sharey=True)
@@ -130,10 +130,10 @@ def against_chance(
 
 
 def effect_bars(panels: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """What interventions change: a bar for the mean over pictures, a dot for each.
+    """What interventions change: a bar for the mean over images, a dot for each.
 
     Args:
-        panels: label with unit -> name of the intervention -> a value per picture.
+        panels: label with unit -> name of the intervention -> a value per image.
     """
     names = list(next(iter(panels.values())))
     figure, axes = plt.subplots(
@@ -156,7 +156,7 @@ def effect_bars(panels: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 
 def sharpness_curve(powers: Sequence[float], change: np.ndarray) -> Figure:
-    """Change of the rate in percent, (powers, pictures), over the power of the gates."""
+    """Change of the rate in percent, (powers, images), over the power of the gates."""
     figure, axis = plt.subplots(figsize=(7, 3))
     at = np.arange(len(powers))
     axis.plot(at, change, color=SKY, lw=1)

@@ -1,4 +1,4 @@
-"""Pictures below the crop are counted and named before a training, in folders and in shards."""
+"""Images below the crop are counted and named before a training, in folders and in shards."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dictco_lib.errors import RecipeError
-from dictco_lib.training.data import Photos, name_small, random_crop
+from dictco_lib.training.data import TrainingImages, name_small, random_crop
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.trainer import Trainer
 
 
 @pytest.fixture
 def sources(tmp_path, photo) -> tuple[str, str]:
-    """A folder and a shard: one picture that crops of 64 fit into, nine that they do not."""
+    """A folder and a shard: one image that crops of 64 fit into, nine that they do not."""
     folder = tmp_path / "folder"
     (folder / "deeper").mkdir(parents=True)
     Image.fromarray(photo[:64, :70]).save(folder / "fits.png")
@@ -35,7 +35,7 @@ def sources(tmp_path, photo) -> tuple[str, str]:
     return str(folder), str(tmp_path / "shard.tar")
 
 
-def test_pictures_below_the_crop_are_counted_and_named_once(sources, caplog, tmp_path):
+def test_images_below_the_crop_are_counted_and_named_once(sources, caplog, tmp_path):
     recipe = Recipe(
         model="nano", data=sources, out=str(tmp_path / "run"), steps=2, batch_size=2, crop=64,
         warmup=1, pca_start=False,
@@ -43,7 +43,7 @@ def test_pictures_below_the_crop_are_counted_and_named_once(sources, caplog, tmp
     with caplog.at_level(logging.WARNING):
         trainer = Trainer(recipe, "cpu")
     (text,) = [r.getMessage() for r in caplog.records if "crop" in r.getMessage()]
-    assert text.startswith("9 of 10 training pictures are smaller than the crop of 64 pixels")
+    assert text.startswith("9 of 10 training images are smaller than the crop of 64 pixels")
     assert text.count(".jpg") == 3
     assert text.endswith(", ...")
     assert trainer.batches[0][0].shape == (2, 3, 64, 64)
@@ -51,15 +51,15 @@ def test_pictures_below_the_crop_are_counted_and_named_once(sources, caplog, tmp
 
 def test_nothing_is_said_where_all_fit(sources, caplog):
     with caplog.at_level(logging.WARNING):
-        name_small(Photos(sources), 59)
+        name_small(TrainingImages(sources), 59)
     assert not caplog.text
 
 
 def test_an_error_names_them_where_none_is_left(sources):
     with pytest.raises(RecipeError, match=r"10 of 10 .* crop of 128: .*low0.jpg.*lower `crop`"):
-        name_small(Photos(sources), 128)
+        name_small(TrainingImages(sources), 128)
     with pytest.raises(RecipeError, match=r"5 of 5 .*shard.tar/narrow0.png"):
-        name_small(Photos(sources[1:]), 64)
+        name_small(TrainingImages(sources[1:]), 64)
 
 
 def test_counting_reads_headers_wherever_they_lie(tmp_path, photo):
@@ -78,14 +78,14 @@ def test_counting_reads_headers_wherever_they_lie(tmp_path, photo):
         (tmp_path / "behind.tif").stat().st_size > 2**16 < (tmp_path / "profile.jpg").stat().st_size
     )
     for source in (tmp_path, tmp_path / "all.tar"):
-        names = [name.rpartition("/")[2] for name in Photos((str(source),)).below(64)]
+        names = [name.rpartition("/")[2] for name in TrainingImages((str(source),)).below(64)]
         assert sorted(names) == ["profile.jpg", "text.png"]  # what is broken is named when met
 
 
 def test_counting_changes_no_crop(sources):
     drawn = []
     for count in (False, True):
-        photos = Photos(sources)
+        photos = TrainingImages(sources)
         if count:
             name_small(photos, 64)
         rng = np.random.default_rng(5)

@@ -1,4 +1,4 @@
-"""A picture in memory, and what it looks like."""
+"""An image in memory, and what it looks like."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dictco_lib.images.metadata import attach
 
 
 @dataclass
-class Picture:
-    """A picture ready for coding.
+class ImageData:
+    """An image ready for coding.
 
     ``samples`` is what it is made of: uint8 (H, W, 3) or (H, W), uint16 (H, W), or a float32
-    tensor (3, H, W) in [0, 1]. 8 bits stay 8 bits: floats of a large picture would take four
+    tensor (3, H, W) in [0, 1]. 8 bits stay 8 bits: floats of a large image would take four
     times its memory, so they are made of what is looked at (:attr:`pixels` for the whole).
-    ``alpha`` is (H, W) uint8 or None. ``is_rgb`` says that a grey picture came as three equal
+    ``alpha`` is (H, W) uint8 or None. ``is_rgb`` says that a grey image came as three equal
     channels, and is given back so. ``notes`` are what was left out, ``unkept`` the metadata for
     which a .dco file has no place; see :meth:`losses`.
     """
@@ -37,7 +37,7 @@ class Picture:
     unkept: tuple[str, ...] = ()
 
     def losses(self, metadata: bool) -> tuple[str, ...]:
-        """What a file of this picture does not hold, one line each; no lines, no loss.
+        """What a file of this image does not hold, one line each; no lines, no loss.
 
         Args:
             metadata: whether the file is to hold metadata.
@@ -75,13 +75,13 @@ class Picture:
 
 
 def blank(size: tuple[int, int], is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
-    """Room for the samples of a picture of this kind; ``size`` is width and height."""
+    """Room for the samples of an image of this kind; ``size`` is width and height."""
     shape = size[::-1] if is_grey or is_sixteen_bit else (*size[::-1], 3)
     return np.empty(shape, np.uint16 if is_sixteen_bit else np.uint8)
 
 
 def rounded(x: Tensor, is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
-    """Floats (3, H, W) as the samples that a picture of this kind has; see :func:`blank`."""
+    """Floats (3, H, W) as the samples that an image of this kind has; see :func:`blank`."""
     x = x.clamp(0, 1).contiguous()  # in one layout, the mean of three adds up in one order
     if is_sixteen_bit:
         return (x.double().mean(0) * 65535).round().cpu().numpy().astype(np.uint16)
@@ -90,40 +90,40 @@ def rounded(x: Tensor, is_grey: bool, is_sixteen_bit: bool) -> np.ndarray:
     return to_uint8(x)
 
 
-def to_pil(picture: Picture) -> Image.Image:
-    """The picture as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
-    pil = Image.fromarray(_samples(picture, picture.is_sixteen_bit))
-    space = colour_space(picture.profile)
+def to_pil(image: ImageData) -> Image.Image:
+    """The image as users know it: RGB(A), L(A) or 16-bit grey, with its profile and EXIF."""
+    pil = Image.fromarray(_samples(image, image.is_sixteen_bit))
+    space = colour_space(image.profile)
     # Files of the first versions may hold grey with a profile for RGB: no reader takes that.
-    if pil.mode == "L" and (picture.is_rgb or space == "RGB"):
+    if pil.mode == "L" and (image.is_rgb or space == "RGB"):
         pil = pil.convert("RGB")
-    if picture.alpha is not None:
-        pil.putalpha(Image.fromarray(picture.alpha))
-    if picture.profile and space == ("RGB" if pil.mode[0] == "R" else "GRAY"):
-        pil.info["icc_profile"] = picture.profile
-    attach(pil, picture.exif)
+    if image.alpha is not None:
+        pil.putalpha(Image.fromarray(image.alpha))
+    if image.profile and space == ("RGB" if pil.mode[0] == "R" else "GRAY"):
+        pil.info["icc_profile"] = image.profile
+    attach(pil, image.exif)
     return pil
 
 
-def eight_bit(picture: Picture) -> np.ndarray:
-    """The colours of a picture as they are shown, (H, W, 3) uint8; grey has three equal ones.
+def eight_bit(image: ImageData) -> np.ndarray:
+    """The colours of an image as they are shown, (H, W, 3) uint8; grey has three equal ones.
 
-    It may be the picture's own array: copy it before you write to it.
+    It may be the image's own array: copy it before you write to it.
     """
-    samples = _samples(picture, False)
+    samples = _samples(image, False)
     if samples.dtype == np.uint16:
-        # A table, because floats of a large picture would take eight times its memory.
+        # A table, because floats of a large image would take eight times its memory.
         samples = ((np.arange(65536) + 128) // 257).astype(np.uint8)[samples]
     return samples if samples.ndim == 3 else np.repeat(samples[:, :, None], 3, 2)
 
 
-def _samples(picture: Picture, is_sixteen_bit: bool) -> np.ndarray:
+def _samples(image: ImageData, is_sixteen_bit: bool) -> np.ndarray:
     """What :func:`rounded` gives of it; nothing is made anew of what is rounded already."""
-    if isinstance(picture.samples, Tensor):
-        return rounded(picture.samples, picture.is_grey, is_sixteen_bit)
-    if picture.is_grey and picture.samples.ndim == 3:
-        return np.ascontiguousarray(picture.samples[:, :, 0])
-    return picture.samples
+    if isinstance(image.samples, Tensor):
+        return rounded(image.samples, image.is_grey, is_sixteen_bit)
+    if image.is_grey and image.samples.ndim == 3:
+        return np.ascontiguousarray(image.samples[:, :, 0])
+    return image.samples
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
