@@ -340,12 +340,12 @@ def test_the_bytes_of_a_stream_are_pinned(request):
     p = np.ldexp(1.0, -2 - np.abs(np.arange(-6, 7)))  # powers of two, exact on any machine
     tables.fill([p, np.full(3, 0.25)])
     symbols = (np.arange(300) * 7919 % 19 - 9).astype(np.int32)
-    rows = (np.arange(300) % 2).astype(np.uint8)
-    got = {"frequencies": tables.frequencies.tolist(), "hex": tables.encode(symbols, rows).hex()}
+    indexes = (np.arange(300) % 2).astype(np.uint8)
+    got = {"frequencies": tables.frequencies.tolist(), "hex": tables.encode(symbols, indexes).hex()}
     if request.config.getoption("--regenerate"):
         GOLDEN.write_text(json.dumps(got) + "\n")
     assert got == json.loads(GOLDEN.read_text())
-    assert np.array_equal(tables.decode(bytes.fromhex(got["hex"]), rows), symbols)
+    assert np.array_equal(tables.decode(bytes.fromhex(got["hex"]), indexes), symbols)
 
 
 @pytest.fixture(scope="module")

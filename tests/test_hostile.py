@@ -503,13 +503,13 @@ def test_a_stream_ends_where_its_symbols_do(nano):
     from dictco_lib.entropy.streams import checksum, verified
 
     for _ in range(50):
-        rows = rng.integers(0, 64, rng.integers(1, 300))
-        symbols = rng.normal(0, tables.half_widths.numpy()[rows] / 5).round().astype(np.int32)
-        data = tables.encode(symbols, rows)
-        assert np.array_equal(verified(tables, data, rows, checksum(symbols), "it"), symbols)
+        indexes = rng.integers(0, 64, rng.integers(1, 300))
+        symbols = rng.normal(0, tables.half_widths.numpy()[indexes] / 5).round().astype(np.int32)
+        data = tables.encode(symbols, indexes)
+        assert np.array_equal(verified(tables, data, indexes, checksum(symbols), "it"), symbols)
         for tail in (bytes(4), b"\xff" * 4, rng.bytes(4), rng.bytes(8)):
             with pytest.raises(BadChecksum):
-                verified(tables, data + tail, rows, checksum(symbols), "it")
+                verified(tables, data + tail, indexes, checksum(symbols), "it")
 
 
 def test_a_million_guard_entries_are_read_at_once():

@@ -72,9 +72,9 @@ def test_bits_add_up_to_the_file(nano, photo, tile):
 def test_the_cost_of_escapes_is_what_the_coder_takes(nano):
     tables = nano.latent_codec.y_tables
     symbols = np.random.default_rng(0).integers(-900, 900, 3000).astype(np.int32)
-    rows = (np.arange(3000) % 40).astype(np.uint8)
-    real = 8 * len(tables.encode(symbols, rows))
-    assert tables.bits(symbols, rows).sum() - 64 <= real <= tables.bits(symbols, rows).sum() + 64
+    indexes = (np.arange(3000) % 40).astype(np.uint8)
+    real = 8 * len(tables.encode(symbols, indexes))
+    assert tables.bits(symbols, indexes).sum() - 64 <= real <= tables.bits(symbols, rows).sum() + 64
 
 
 def test_damage_changes_its_slice_and_not_those_before(nano, reading):
@@ -91,18 +91,18 @@ def test_damage_changes_its_slice_and_not_those_before(nano, reading):
 
 def test_a_stream_that_stands_for_nothing_is_read_as_far_as_it_goes(nano, reading):
     record, data = reading.slices[0][2], reading.streams[0].slices[2]
-    rows = record.bins.ravel()
+    indexes = record.bins.ravel()
     coder = look.ObservingCoder(nano.latent_codec.tables, reading.streams, (nano.config.N, 1, 1))
     for bit in range(0, 8 * len(data), 101):
         broken = flip_bit(data, bit)
         try:
-            coder.tables.y.decode(broken, rows)
+            coder.tables.y.decode(broken, indexes)
         except (AssertionError, BadChecksum):
             break
     else:
         pytest.skip("no bit of this stream is noticed by the coder")
-    got = coder._read_anyhow(broken, rows)
-    assert got.shape == rows.shape and (got != 0).any() and (got == 0).any()
+    got = coder._read_anyhow(broken, indexes)
+    assert got.shape == indexes.shape and (got != 0).any() and (got == 0).any()
 
 
 def test_float32_is_further_off_than_float64(nano, reading):

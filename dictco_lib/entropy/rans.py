@@ -76,8 +76,8 @@ class RansReader:
         self, name: str, data: bytes, model: EntropyBottleneck | GaussianConditional
     ) -> None:
         self.name = name
-        rows = zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)
-        self.cdfs = [cdf[:length] for cdf, length in rows]
+        tables = zip(model.quantized_cdf.tolist(), model.cdf_length.tolist(), strict=True)
+        self.cdfs = [cdf[:length] for cdf, length in tables]
         self.offsets = model.offset.tolist()
         if len(data) < 8 or len(data) % 4:
             raise self._damage()
@@ -85,12 +85,12 @@ class RansReader:
         self.state = high << 32 | low
         self.words.reverse()  # so that the next word is popped
 
-    def read(self, rows: list[int]) -> list[int]:
-        """The next symbols; ``rows`` holds the table row of each."""
+    def read(self, indexes: list[int]) -> list[int]:
+        """The next symbols; ``indexes`` says the table of each."""
         state, words, cdfs, symbols = self.state, self.words, self.cdfs, []
         try:
-            for row in rows:
-                cdf = cdfs[row]
+            for index in indexes:
+                cdf = cdfs[index]
                 place = state & 0xFFFF  # frequencies have 16 bits
                 symbol = bisect_right(cdf, place) - 1
                 state = (cdf[symbol + 1] - cdf[symbol]) * (state >> 16) + place - cdf[symbol]
@@ -99,7 +99,7 @@ class RansReader:
                 if symbol == len(cdf) - 2:  # the last one is the escape
                     state, value = self._escaped(state)
                     symbol = -1 - (value >> 1) if value & 1 else symbol + (value >> 1)
-                symbols.append(symbol + self.offsets[row])
+                symbols.append(symbol + self.offsets[index])
         except IndexError:  # no words are left
             raise self._damage() from None
         self.state = state
@@ -156,8 +156,8 @@ class RansDecodingCoder:
     def code_z(self, z: None, medians: Tensor) -> Tensor:
         """Quantised z."""
         channels, *size = self.z_shape
-        rows = [channel for channel in range(channels) for _ in range(math.prod(size))]
-        symbols = medians.new_tensor(self.z.read(rows)).reshape(1, *self.z_shape)
+        indexes = [channel for channel in range(channels) for _ in range(math.prod(size))]
+        symbols = medians.new_tensor(self.z.read(indexes)).reshape(1, *self.z_shape)
         self.z.finish()
         return in_one_layout(symbols + medians)
 

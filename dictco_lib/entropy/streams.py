@@ -34,10 +34,10 @@ _MAX_DIGITS = 31
 
 
 class FrequencyTables(nn.Module):
-    """Integer distributions over symbols ``-L..L`` plus an escape, one per row.
+    """Integer distributions over symbols ``-L..L`` plus an escape, one per table.
 
     Row r takes ``2 * half_widths[r] + 2`` places of ``frequencies``, the last one for the
-    escape; each row adds up to ``2**PRECISION``. Both tensors are empty before :meth:`fill`.
+    escape; each table adds up to ``2**PRECISION``. Both tensors are empty before :meth:`fill`.
     """
 
     def __init__(self) -> None:
@@ -73,58 +73,59 @@ class FrequencyTables(nn.Module):
         """Build the tables.
 
         Args:
-            probabilities: per row the probabilities of ``-L..L``, an odd number of them; what
+            probabilities: per table the probabilities of ``-L..L``, an odd number of them; what
                 they leave to 1 goes to the escape.
         """
-        rows = [_to_frequencies(p) for p in probabilities]
+        tables = [_to_frequencies(p) for p in probabilities]
         device = self.half_widths.device
-        widths = [(len(row) - 2) // 2 for row in rows]
+        widths = [(len(table) - 2) // 2 for table in tables]
         self.half_widths = torch.tensor(widths, dtype=torch.int32, device=device)
-        self.frequencies = torch.from_numpy(np.concatenate(rows)).to(device)
+        self.frequencies = torch.from_numpy(np.concatenate(tables)).to(device)
         self._models = None
 
-    def check(self, rows: int) -> None:
-        """Raise CheckpointError unless these are filled tables of so many rows."""
+    def check(self, count: int) -> None:
+        """Raise CheckpointError unless these are so many filled tables."""
         widths, frequencies = self.half_widths.cpu().long(), self.frequencies.cpu().long()
         sizes = 2 * widths + 2
-        ok = len(widths) == rows and bool((widths >= 1).all())
+        ok = len(widths) == count and bool((widths >= 1).all())
         ok = ok and int(sizes.sum()) == len(frequencies) and bool((frequencies >= 1).all())
         if ok:
-            sums = [int(row.sum()) for row in frequencies.split(sizes.tolist())]
+            sums = [int(table.sum()) for table in frequencies.split(sizes.tolist())]
             ok = set(sums) == {2**PRECISION}
         if not ok:
             raise CheckpointError(
-                f"a frequency table is damaged: expected {rows} rows of positive numbers, each "
+                f"a frequency table is damaged: expected {count} tables of positive numbers, each "
                 f"with the sum {2**PRECISION}"
             )
 
-    def encode(self, symbols: np.ndarray, rows: np.ndarray) -> bytes:
-        """Code int32 symbols, each with the table of its row, both flat."""
-        order, widths, counts = self._plan(rows)
+    def encode(self, symbols: np.ndarray, indexes: np.ndarray) -> bytes:
+        """Code int32 symbols, each with the table of its index, both flat."""
+        order, widths, counts = self._plan(indexes)
         values = symbols[order]
-        limits = widths[rows[order]]
+        limits = widths[indexes[order]]
         is_escape = np.abs(values) > limits
         coded = np.where(is_escape, 2 * limits + 1, values + limits).astype(np.int32)
         encoder = constriction.stream.queue.RangeEncoder()
         start = 0
-        for row in np.flatnonzero(counts):
-            stop = start + counts[row]
-            encoder.encode(coded[start:stop], self._models[row])
+        for index in np.flatnonzero(counts):
+            stop = start + counts[index]
+            encoder.encode(coded[start:stop], self._models[index])
             start = stop
         _encode_escapes(encoder, values[is_escape], limits[is_escape])
         return encoder.get_compressed().astype("<u4").tobytes()
 
-    def decode(self, data: bytes, rows: np.ndarray) -> np.ndarray:
+    def decode(self, data: bytes, indexes: np.ndarray) -> np.ndarray:
         """The way back: flat int32 symbols."""
-        order, widths, counts = self._plan(rows)
+        order, widths, counts = self._plan(indexes)
         if len(data) % 4:
             raise BadChecksum(f"a stream has {len(data)} bytes, expected a multiple of 4")
         decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4"))
         parts = [
-            decoder.decode(self._models[row], int(counts[row])) for row in np.flatnonzero(counts)
+            decoder.decode(self._models[index], int(counts[index]))
+            for index in np.flatnonzero(counts)
         ]
         coded = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        limits = widths[rows[order]]
+        limits = widths[indexes[order]]
         values = (coded - limits).astype(np.int32)
         is_escape = coded == 2 * limits + 1
         values[is_escape] = _decode_escapes(decoder, limits[is_escape])
@@ -132,36 +133,36 @@ class FrequencyTables(nn.Module):
         symbols[order] = values
         return symbols
 
-    def bits(self, symbols: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """What each symbol costs with the table of its row: flat, in bits, not rounded up.
+    def bits(self, symbols: np.ndarray, indexes: np.ndarray) -> np.ndarray:
+        """What each symbol costs with the table of its index: flat, in bits, not rounded up.
 
         A stream takes their sum and up to two 32-bit words to close it.
         """
-        _, widths, _ = self._plan(rows)
+        _, widths, _ = self._plan(indexes)
         ends = np.cumsum(2 * widths + 2)
         starts = ends - (2 * widths + 2)
         tables = np.split(self.frequencies.cpu().numpy(), ends[:-1])
-        frequencies = np.concatenate([_as_coded(row) for row in tables])
-        limits = widths[rows]
+        frequencies = np.concatenate([_as_coded(table) for table in tables])
+        limits = widths[indexes]
         excess = np.abs(symbols.astype(np.int64)) - limits
         is_escape = excess > 0
-        places = starts[rows] + np.where(is_escape, 2 * limits + 1, symbols + limits)
+        places = starts[indexes] + np.where(is_escape, 2 * limits + 1, symbols + limits)
         bits = PRECISION - np.log2(frequencies[places])
         digits = np.frexp(excess[is_escape].astype(np.float64))[1]
         bits[is_escape] += np.log2(_MAX_DIGITS + 1) + 1 + digits  # how many digits, sign, digits
         return bits
 
-    def _plan(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _plan(self, indexes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.check_filled()
         widths = self.half_widths.cpu().numpy()
         if self._models is None:
             ends = np.cumsum(2 * widths + 2)[:-1]
             self._models = [
-                _Categorical(row.astype(np.float64) / 2**PRECISION, perfect=False)
-                for row in np.split(self.frequencies.cpu().numpy(), ends)
+                _Categorical(table.astype(np.float64) / 2**PRECISION, perfect=False)
+                for table in np.split(self.frequencies.cpu().numpy(), ends)
             ]
-        counts = np.bincount(rows, minlength=len(widths))
-        return np.argsort(rows, kind="stable"), widths, counts
+        counts = np.bincount(indexes, minlength=len(widths))
+        return np.argsort(indexes, kind="stable"), widths, counts
 
 
 # An escaped value is coded like Elias' gamma: the number of binary digits of its excess over the
@@ -211,7 +212,7 @@ def _to_frequencies(p: np.ndarray) -> np.ndarray:
 
 
 def _as_coded(frequencies: np.ndarray) -> np.ndarray:
-    """What constriction makes of a row: one count for each symbol, the rest shared out by it."""
+    """What constriction makes of a table: one count for each symbol, the rest shared out by it."""
     n = len(frequencies)
     left = np.cumsum(frequencies.astype(np.int64)) - frequencies
     edges = np.floor(left / 2**PRECISION * (2**PRECISION - n)) + np.arange(n)
@@ -219,7 +220,7 @@ def _as_coded(frequencies: np.ndarray) -> np.ndarray:
 
 
 class Tables(NamedTuple):
-    """The tables of a model: of y, a row per scale bin, and of z, a row per channel."""
+    """The tables of a model: of y, one per scale bin, and of z, one per channel."""
 
     y: FrequencyTables
     z: FrequencyTables
@@ -227,7 +228,7 @@ class Tables(NamedTuple):
 
 def gaussian_probabilities() -> list[np.ndarray]:
     """Probabilities of the integers under a centred Gaussian, for each entry of the scale table."""
-    rows = []
+    tables = []
     for scale in LOG_SCALES.exp():
         half = max(1, int(np.ceil(_TAIL * scale)))
         edges = (torch.arange(half + 1, dtype=torch.float64) - 0.5) / scale
@@ -235,8 +236,8 @@ def gaussian_probabilities() -> list[np.ndarray]:
         p = upper[:-1] - upper[1:]
         last = upper[-1] - torch.special.ndtr(-(half + 0.5) / scale)
         side = torch.cat([p[1:], last[None]])
-        rows.append(torch.cat([side.flip(0), p[:1], side]).numpy())
-    return rows
+        tables.append(torch.cat([side.flip(0), p[:1], side]).numpy())
+    return tables
 
 
 @dataclass
@@ -296,10 +297,10 @@ class EncodingCoder:
     def code_z(self, z: Tensor, medians: Tensor) -> Tensor:
         """Quantised z; its bytes start every image's streams."""
         symbols = (z - medians).round()
-        rows = channel_rows(symbols.shape[1:])
+        indexes = channel_indexes(symbols.shape[1:])
         for streams, values in zip(self.streams, symbols, strict=True):
             flat = to_symbols(values)
-            streams.z = self.tables.z.encode(flat, rows)
+            streams.z = self.tables.z.encode(flat, indexes)
             streams.sums.append(checksum(flat))
         return in_one_layout(symbols + medians)
 
@@ -310,8 +311,8 @@ class EncodingCoder:
         bins = scale_bins(log_scales)
         for b, streams in enumerate(self.streams):
             flat = to_symbols(symbols[b])
-            rows = bins[b].flatten().to("cpu", torch.uint8).numpy()
-            streams.slices.append(self.tables.y.encode(flat, rows))
+            indexes = bins[b].flatten().to("cpu", torch.uint8).numpy()
+            streams.slices.append(self.tables.y.encode(flat, indexes))
             streams.sums.append(checksum(flat))
             streams.guard += find_near_edges(log_scales[b], bins[b], k)
         return in_one_layout(symbols + mean)
@@ -335,8 +336,8 @@ class DecodingCoder:
 
     def code_z(self, z: None, medians: Tensor) -> Tensor:
         """Quantised z."""
-        rows = channel_rows(self.z_shape)
-        flat = [verified(self.tables.z, s.z, rows, s.sums[0], "z") for s in self.streams]
+        indexes = channel_indexes(self.z_shape)
+        flat = [verified(self.tables.z, s.z, indexes, s.sums[0], "z") for s in self.streams]
         symbols = torch.from_numpy(np.stack(flat)).to(medians)
         return in_one_layout(symbols.reshape(-1, *self.z_shape) + medians)
 
@@ -350,18 +351,20 @@ class DecodingCoder:
         return in_one_layout(flat.reshape(mean.shape) + mean)
 
     def _read(self, streams: LatentStreams, k: int, bins: Tensor) -> np.ndarray:
-        rows = bins.flatten().numpy()
-        apply_guard(rows, streams.guard, k, of=len(streams.sums) - 1)
-        return verified(self.tables.y, streams.slices[k], rows, streams.sums[k + 1], f"slice {k}")
+        indexes = bins.flatten().numpy()
+        apply_guard(indexes, streams.guard, k, of=len(streams.sums) - 1)
+        return verified(
+            self.tables.y, streams.slices[k], indexes, streams.sums[k + 1], f"slice {k}"
+        )
 
 
-def channel_rows(shape: tuple[int, ...]) -> np.ndarray:
-    """Table row of each flattened symbol of one image of z, (N, h, w): its channel."""
+def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
+    """Index of the table of each flattened symbol of one image of z, (N, h, w): its channel."""
     return np.repeat(np.arange(shape[0], dtype=np.int32), shape[1] * shape[2])
 
 
 def verified(
-    tables: FrequencyTables, data: bytes, rows: np.ndarray, expected: int, what: str
+    tables: FrequencyTables, data: bytes, indexes: np.ndarray, expected: int, what: str
 ) -> np.ndarray:
     """Decode symbols and prove them by their checksum.
 
@@ -369,9 +372,9 @@ def verified(
         BadChecksum: if they are not what the encoder wrote.
     """
     with foreign(f"{what} cannot be decoded", BadChecksum, "get the file again"):
-        symbols = tables.decode(data, rows)
+        symbols = tables.decode(data, indexes)
         # The coder does not look for the end of a stream, and reads on behind it.
-        length = len(tables.encode(symbols, rows))
+        length = len(tables.encode(symbols, indexes))
     if (got := checksum(symbols)) != expected:
         raise BadChecksum(
             f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "

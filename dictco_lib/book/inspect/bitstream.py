@@ -27,7 +27,7 @@ from dictco_lib.entropy.streams import (
     DecodingCoder,
     LatentStreams,
     Tables,
-    channel_rows,
+    channel_indexes,
     in_one_layout,
 )
 from dictco_lib.errors import BadChecksum
@@ -42,7 +42,7 @@ from dictco_lib.tiles import Box
 class SliceRecord:
     """One slice of a tile as the decoder saw it, all of shape (C_k, h, w).
 
-    ``symbols`` are integers; ``bins`` the rows of the frequency tables they were read with, the
+    ``symbols`` are integers; ``bins`` the indexes of the frequency tables they were read with, the
     guard's word included; ``log_scales`` what the bins were computed from.
     """
 
@@ -97,31 +97,31 @@ class ObservingCoder(DecodingCoder):
             return in_one_layout(mean)
         log_scales = log_scale(scale) + other_machine(k, scale, self.drift, self.seed)
         bins = scale_bins(log_scales)[0].to("cpu", torch.uint8).numpy()
-        rows = bins.reshape(-1).copy()
-        apply_guard(rows, self.streams[0].guard, k)
-        symbols = self._read_anyhow(self.streams[0].slices[k], rows).reshape(bins.shape)
+        indexes = bins.reshape(-1).copy()
+        apply_guard(indexes, self.streams[0].guard, k)
+        symbols = self._read_anyhow(self.streams[0].slices[k], indexes).reshape(bins.shape)
         self.records.append(
-            SliceRecord(mean[0].cpu(), log_scales[0].cpu(), rows.reshape(bins.shape), symbols)
+            SliceRecord(mean[0].cpu(), log_scales[0].cpu(), indexes.reshape(bins.shape), symbols)
         )
         return in_one_layout(torch.from_numpy(symbols).to(mean)[None] + mean)
 
-    def _read_anyhow(self, data: bytes, rows: np.ndarray) -> np.ndarray:
+    def _read_anyhow(self, data: bytes, indexes: np.ndarray) -> np.ndarray:
         try:
-            return self.tables.y.decode(data, rows)
+            return self.tables.y.decode(data, indexes)
         except (AssertionError, BadChecksum):  # from some place on, no symbol fits the bytes
-            return self._read_until(data, rows)
+            return self._read_until(data, indexes)
 
-    def _read_until(self, data: bytes, rows: np.ndarray) -> np.ndarray:
+    def _read_until(self, data: bytes, indexes: np.ndarray) -> np.ndarray:
         """As many symbols as the bytes give, in coding order; zeros for the others."""
-        order = np.argsort(rows, kind="stable")
-        limits = self.tables.y.half_widths.cpu().numpy()[rows]
-        symbols = np.zeros(rows.size, np.int32)
-        low, high = 0, rows.size  # so many can be read; so many cannot
+        order = np.argsort(indexes, kind="stable")
+        limits = self.tables.y.half_widths.cpu().numpy()[indexes]
+        symbols = np.zeros(indexes.size, np.int32)
+        low, high = 0, indexes.size  # so many can be read; so many cannot
         while high - low > 1:
             middle = (low + high) // 2
             part = order[:middle]
             try:
-                found = self.tables.y.decode(data, rows[part])
+                found = self.tables.y.decode(data, indexes[part])
             except (AssertionError, BadChecksum):
                 high = middle
                 continue
@@ -211,8 +211,8 @@ def account(model: DictionaryCodec, reading: Reading) -> Account:
         ]
         y[:, top:bottom, left:right] = np.concatenate(parts)
         box = z[:, top // 4 : bottom // 4, left // 4 : right // 4]
-        rows, symbols = z_symbols(model, streams, box.shape)
-        box[:] = codec.z_tables.bits(symbols.ravel(), rows).reshape(box.shape)
+        indexes, symbols = z_symbols(model, streams, box.shape)
+        box[:] = codec.z_tables.bits(symbols.ravel(), indexes).reshape(box.shape)
     ends = np.cumsum(model.config.groups)[:-1]
     known = {f"slice {k}": part.sum() for k, part in enumerate(np.split(y, ends))}
     return Account(y, z, _entries(reading.container, known | {"z": z.sum()}))
@@ -228,9 +228,9 @@ def _entries(container: Container, of_symbols: dict[str, float]) -> list[Entry]:
 def z_symbols(
     model: DictionaryCodec, streams: LatentStreams, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Table rows (flat) and symbols (N, h, w) of z of one tile."""
-    rows = channel_rows(shape)
-    return rows, model.latent_codec.z_tables.decode(streams.z, rows).reshape(shape)
+    """Indexes of tables (flat) and symbols (N, h, w) of z of one tile."""
+    indexes = channel_indexes(shape)
+    return indexes, model.latent_codec.z_tables.decode(streams.z, indexes).reshape(shape)
 
 
 class _ReplayingCoder:
