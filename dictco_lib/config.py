@@ -62,7 +62,7 @@ class CodecConfig:
     N: int = 192  # channels of z
     M: int = 320  # channels of y
     groups: tuple[int, ...] = (64,) * 5  # channels of each slice of y, in coding order
-    lmbdas: tuple[float, ...] = ()  # anchors of a variable-rate model; empty: fixed rate
+    lmbdas: tuple[float, ...] = ()  # those of a variable-rate model, rising; empty: fixed rate
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -107,13 +107,13 @@ class CodecConfig:
         return bool(self.lmbdas)
 
     def level(self, quality: float) -> float:
-        """Position of a quality (0-100) between the lambda anchors, 0 to ``len(lmbdas) - 1``."""
+        """Position of a quality (0-100) between the lambdas, 0 to ``len(lmbdas) - 1``."""
         if not 0 <= quality <= 100:
             raise QualityError(f"quality {quality} is outside 0-100; choose a number in between")
         return quality / 100 * (len(self.lmbdas) - 1)
 
     def lmbda(self, quality: float) -> float:
-        """Trade-off that a quality stands for: geometric interpolation of the anchors."""
+        """Trade-off that a quality stands for: geometric interpolation of the lambdas."""
         if not self.is_variable_rate:
             raise QualityError(f"model {self.name!r} has one fixed rate: no quality stands for it")
         return interpolate_lmbda(self.lmbdas, self.level(quality))
@@ -194,10 +194,10 @@ class ModelConfig(CodecConfig):
             self._check(got <= most, f"it comes to {got} {what}, at most {most} are computed")
 
 
-def interpolate_lmbda(anchors: tuple[float, ...], level: float) -> float:
-    """Geometric interpolation between anchors; level 0 is the first, 1 the second, and so on."""
-    low = min(int(level), len(anchors) - 2)
-    a, b = (math.log(v) for v in anchors[low : low + 2])
+def interpolate_lmbda(lmbdas: tuple[float, ...], level: float) -> float:
+    """Geometric interpolation between lambdas; level 0 is the first, 1 the second, and so on."""
+    low = min(int(level), len(lmbdas) - 2)
+    a, b = (math.log(v) for v in lmbdas[low : low + 2])
     return math.exp(a + (level - low) * (b - a))
 
 

@@ -74,7 +74,9 @@ def test_the_cost_of_escapes_is_what_the_coder_takes(nano):
     symbols = np.random.default_rng(0).integers(-900, 900, 3000).astype(np.int32)
     indexes = (np.arange(3000) % 40).astype(np.uint8)
     real = 8 * len(tables.encode(symbols, indexes))
-    assert tables.bits(symbols, indexes).sum() - 64 <= real <= tables.bits(symbols, rows).sum() + 64
+    assert (
+        tables.bits(symbols, indexes).sum() - 64 <= real <= tables.bits(symbols, indexes).sum() + 64
+    )
 
 
 def test_damage_changes_its_slice_and_not_those_before(nano, reading):

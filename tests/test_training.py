@@ -74,7 +74,7 @@ def test_gradients_reach_every_parameter(name):
         assert parameter.grad.any() or "gain" in key, key
 
 
-def test_gains_of_all_anchors_learn():
+def test_gains_of_all_lambdas_learn():
     model = DictionaryCodec(preset("nano")).train()
     x = torch.rand(5, 3, 64, 64)
     out = model(x, torch.tensor([10.0, 30.0, 50.0, 70.0, 90.0]))

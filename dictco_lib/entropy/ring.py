@@ -137,7 +137,7 @@ class LatentCodec(nn.Module):
 
         Args:
             coder: decides what z_hat and the quantised slices are.
-            level: position between the lambda anchors, one for each image (B,) or for each place
+            level: position between the lambdas, one for each image (B,) or for each place
                 of y (B, H, W); None for a fixed rate.
             y: latent, shape (B, M, H, W), H and W multiples of 4; None where it is read.
         """
@@ -159,7 +159,7 @@ class LatentCodec(nn.Module):
 
         Args:
             y: latent, shape (B, M, H, W), H and W multiples of 4.
-            level: position between the lambda anchors, shape (B,); None for a fixed rate.
+            level: position between the lambdas, shape (B,); None for a fixed rate.
 
         Returns:
             ``y_hat`` (inverse gain applied), ``likelihoods`` (``y``, ``z``), ``para`` (``y``,

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class Gain(nn.Module):
-    """Learned per-channel gain and inverse gain at a few anchors, interpolated geometrically.
+    """Learned per-channel gain and inverse gain at a few lambdas, interpolated geometrically.
 
     Before quantisation a latent is multiplied by the gain, afterwards by the inverse gain: a
-    larger gain is a finer quantiser. Both are stored as logarithms, one row per anchor.
+    larger gain is a finer quantiser. Both are stored as logarithms, one row per lambda.
 
     Args:
-        start: initial log-gain of each anchor, the same for all channels.
+        start: initial log-gain of each lambda, the same for all channels.
         channels: channels of the latent.
 
     Reference:

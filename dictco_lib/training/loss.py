@@ -31,16 +31,16 @@ def trade_off(config: ModelConfig, quality: float, distortion: str = "mse") -> f
         return config.lmbda(quality)
     if len(config.lmbdas) != len(LMBDAS_MS_SSIM):
         raise RecipeError(
-            f"model {config.name!r} has {len(config.lmbdas)} anchors, MS-SSIM has "
+            f"model {config.name!r} has {len(config.lmbdas)} lambdas, MS-SSIM has "
             f'{len(LMBDAS_MS_SSIM)}; train it with distortion = "mse"'
         )
     return interpolate_lmbda(LMBDAS_MS_SSIM, config.level(quality))
 
 
 def image_weights(lmbda: Tensor, balance: float, distortion: str = "mse") -> Tensor:
-    """``lmbda**-balance``, 1 for the middle anchor: how much each image counts, shape (B,)."""
-    anchors = LMBDAS if distortion == "mse" else LMBDAS_MS_SSIM
-    return (lmbda / anchors[len(anchors) // 2]) ** -balance
+    """``lmbda**-balance``, 1 for the middle lambda: how much each image counts, shape (B,)."""
+    lmbdas = LMBDAS if distortion == "mse" else LMBDAS_MS_SSIM
+    return (lmbda / lmbdas[len(lmbdas) // 2]) ** -balance
 
 
 def rate_distortion(
@@ -48,7 +48,7 @@ def rate_distortion(
 ) -> dict[str, Tensor]:
     """``bpp + lmbda * 255**2 * mse``, or ``bpp + lmbda * (1 - ms_ssim)``, for each image.
 
-    A larger lmbda gives more bits and better quality; the field's anchors are in
+    A larger lmbda gives more bits and better quality; the field's values are in
     :data:`dictco_lib.config.LMBDAS` and :data:`dictco_lib.config.LMBDAS_MS_SSIM`.
 
     Args:

@@ -202,7 +202,7 @@ def _no_router(
 @contextlib.contextmanager
 def _one_gain(model: DictionaryCodec, part: str, means: Means | None) -> Iterator[None]:
     codec = model.latent_codec
-    rows = [*codec.gain_y.parameters(), *codec.gain_z.parameters()]  # logarithms, (anchors, C)
+    rows = [*codec.gain_y.parameters(), *codec.gain_z.parameters()]  # logarithms, (lambdas, C)
     kept = [row.detach().clone() for row in rows]
     try:
         for row in rows:

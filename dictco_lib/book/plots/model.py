@@ -304,13 +304,13 @@ def dependence(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) 
 def gain_curves(
     lmbdas: Sequence[float], gains: np.ndarray, groups: Sequence[int], rule: Sequence[float]
 ) -> Figure:
-    """Gain of every channel at each lambda anchor, coloured by slice.
+    """Gain of every channel at each lambda, coloured by slice.
 
     Args:
-        lmbdas: the anchors.
-        gains: (anchors, M).
+        lmbdas: of the model.
+        gains: (lambdas, M).
         groups: channels of each slice.
-        rule: the gain that theory gives at each anchor, one for all channels.
+        rule: the gain that theory gives at each lambda, one for all channels.
     """
     figure, axis = plt.subplots(figsize=(7, 4))
     ends = np.cumsum(groups)
