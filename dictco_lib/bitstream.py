@@ -39,7 +39,7 @@ MAGIC = b"DCO\x1a"
 VERSION = 1
 MAX_CHUNKS = 2**16
 FIXED_RATE = 0xFFFF
-GUARD_BYTES = 6  # of an entry of the guard
+GUARD_BYTES = 6  # of a bin of the guard
 _WORD = 4  # streams are made of words of 32 bits, at least one
 _GET_AGAIN = "get the file again"
 

@@ -89,7 +89,7 @@ class CodecConfig:
 
     def _check_bounds(self, name: str, value: object) -> None:
         values = value if isinstance(value, (list, tuple)) else [value]
-        self._check(len(values) <= MAX_SLICES, f"{name} has {len(values)} entries, too many")
+        self._check(len(values) <= MAX_SLICES, f"{name} has {len(values)} values, too many")
         least, most, what = 0 if name in _MAY_BE_ZERO else 1, _MOST_CHANNELS, "integers"
         if name in _FLOATS:
             least, most, what = *_FLOATS[name], "numbers"

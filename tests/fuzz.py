@@ -183,7 +183,7 @@ def _dco_case(model) -> Case:
     from dictco_lib import encode
     from dictco_lib.bitstream import Chunk, ChunkType, pack, unpack
     from dictco_lib.coding import decode
-    from dictco_lib.entropy.guard import GuardEntry, pack_guard
+    from dictco_lib.entropy.guard import GuardedBin, pack_guard
 
     rng = np.random.default_rng(0)
     photo = np.kron(rng.integers(0, 256, (9, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -200,7 +200,7 @@ def _dco_case(model) -> Case:
     files.append(encode(model, photo, 50, fast=True).data)
     files.append(encode(model, np.tile(photo, (2, 2, 1)), 20, tile=4).data)
     box = unpack(files[0])
-    guard = pack_guard([GuardEntry(0, 3, 0), GuardEntry(2, 9, 0)])
+    guard = pack_guard([GuardedBin(0, 3, 0), GuardedBin(2, 9, 0)])
     box.chunks.insert(1, Chunk(ChunkType.GUARD, guard))
     files.append(pack(box))
     png = io.BytesIO()

@@ -32,7 +32,7 @@ from dictco_lib.config import (
     activation,
     weights,
 )
-from dictco_lib.entropy.guard import GuardEntry, apply_guard, pack_guard, unpack_guard
+from dictco_lib.entropy.guard import GuardedBin, apply_guard, pack_guard, unpack_guard
 from dictco_lib.errors import (
     MAX_MESSAGE,
     BadChecksum,
@@ -422,8 +422,8 @@ def added(box, kind, data):
     box.chunks.append(Chunk(kind, data))
 
 
-def guarded(box, *entries):
-    guards = [Chunk(ChunkType.GUARD, pack_guard(list(entries)))]
+def guarded(box, *bins):
+    guards = [Chunk(ChunkType.GUARD, pack_guard(list(bins)))]
     guards += [Chunk(ChunkType.GUARD, b"")] * (len(box.of_type(ChunkType.Z)) - 1)
     box.chunks[1:1] = guards
 
@@ -459,11 +459,11 @@ PROFILE = zlib.compress(b"profile", 9)
         lambda b: added(b, ChunkType.ALPHA, b"\x89PNG\r\n\x1a\n\0\0\0\x04iCCPabcd"),
         lambda b: b.chunks.insert(1, Chunk(ChunkType.PROFILE, PROFILE)),
         lambda b: guarded(b),
-        lambda b: guarded(b, GuardEntry(0, 5, 9), GuardEntry(0, 5, 9)),
-        lambda b: guarded(b, GuardEntry(1, 5, 9), GuardEntry(0, 5, 9)),
-        lambda b: guarded(b, GuardEntry(0, 2**31, 9)),
-        lambda b: guarded(b, GuardEntry(3, 0, 9)),
-        lambda b: guarded(b, GuardEntry(0, 0, 63)),
+        lambda b: guarded(b, GuardedBin(0, 5, 9), GuardedBin(0, 5, 9)),
+        lambda b: guarded(b, GuardedBin(1, 5, 9), GuardedBin(0, 5, 9)),
+        lambda b: guarded(b, GuardedBin(0, 2**31, 9)),
+        lambda b: guarded(b, GuardedBin(3, 0, 9)),
+        lambda b: guarded(b, GuardedBin(0, 0, 63)),
         lambda b: setattr(b, "tile", 8),
         lambda b: setattr(b, "tile", 0),
         lambda b: setattr(b, "tile", 2**30),
@@ -512,11 +512,11 @@ def test_a_stream_ends_where_its_symbols_do(nano):
                 verified(tables, data + tail, indexes, checksum(symbols), "it")
 
 
-def test_a_million_guard_entries_are_read_at_once():
-    entries = np.zeros(10**6, [("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
-    entries["index"] = np.arange(10**6)
+def test_a_million_guarded_bins_are_read_at_once():
+    guard = np.zeros(10**6, [("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
+    guard["index"] = np.arange(10**6)
     bins = np.ones(10**6, np.uint8)
-    apply_guard(bins, unpack_guard(entries.tobytes()), 0)
+    apply_guard(bins, unpack_guard(guard.tobytes()), 0)
     assert not bins.any()
 
 

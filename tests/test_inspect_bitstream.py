@@ -65,8 +65,8 @@ def test_bits_add_up_to_the_file(nano, photo, tile):
     account = look.account(nano, reading)
     assert account.total == 8 * len(data)
     assert account.per_place().sum() == pytest.approx(account.y.sum() + account.z.sum())
-    for entry in account.entries:
-        assert -8 <= entry.of_coder <= 64 * len(reading.boxes)
+    for item in account.items:
+        assert -8 <= item.of_coder <= 64 * len(reading.boxes)
 
 
 def test_the_cost_of_escapes_is_what_the_coder_takes(nano):

@@ -52,7 +52,7 @@ def test_every_config_declares_kinds_that_its_values_have():
         ({"widths": 16}, "widths is 16, not a list"),
         ({"lmbdas": [0.1, float("nan")]}, "lmbdas is .* not a list of float"),
         ({"lmbdas": [0.1, HUGE]}, "lmbdas is .* expected numbers from 1e-09 to 1e.09"),
-        ({"lmbdas": [i / 1000 for i in range(1, 1000)]}, "lmbdas has 999 entries, too many"),
+        ({"lmbdas": [i / 1000 for i in range(1, 1000)]}, "lmbdas has 999 values, too many"),
         ({"N": HUGE}, "N is .* expected integers from 1 to 4096"),
         ({"batch_norm": 1}, "batch_norm is 1, not true or false"),
         ({"name": None}, "name is None, not text"),

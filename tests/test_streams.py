@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dictco_lib.entropy.gaussian import LOG_EDGES, LOG_SCALES, scale_bins
 from dictco_lib.entropy.guard import (
     EPS,
-    GuardEntry,
+    GuardedBin,
     apply_guard,
     find_near_edges,
     pack_guard,
@@ -103,23 +103,23 @@ def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():
     log_scales = torch.full((1, 2, 2), 0.3, dtype=torch.float64)
     log_scales[0, 1, 0] = LOG_EDGES[9] + EPS / 2
     log_scales[0, 1, 1] = LOG_EDGES[9] + 2 * EPS
-    entries = find_near_edges(log_scales, scale_bins(log_scales), k=3)
-    assert entries == [GuardEntry(3, 2, 10)]
-    assert unpack_guard(pack_guard(entries)).tolist() == [(3, 2, 10)]
+    near = find_near_edges(log_scales, scale_bins(log_scales), k=3)
+    assert near == [GuardedBin(3, 2, 10)]
+    assert unpack_guard(pack_guard(near)).tolist() == [(3, 2, 10)]
     bins = np.full(4, 9, np.uint8)  # what a decoder with other rounding found
-    apply_guard(bins, entries, k=3)
+    apply_guard(bins, near, k=3)
     assert bins.tolist() == [9, 9, 10, 9]
-    apply_guard(bins, entries, k=2)  # entries of other slices change nothing
+    apply_guard(bins, near, k=2)  # bins of other slices change nothing
     assert bins.tolist() == [9, 9, 10, 9]
     with pytest.raises(BadHeader, match="guard"):
-        apply_guard(bins, [GuardEntry(0, 99, 1)], k=0)
+        apply_guard(bins, [GuardedBin(0, 99, 1)], k=0)
 
 
 def test_a_guard_that_names_no_bin_is_refused():
-    assert len(unpack_guard(pack_guard([GuardEntry(0, 0, 63)]))) == 1
+    assert len(unpack_guard(pack_guard([GuardedBin(0, 0, 63)]))) == 1
     for wrong in (64, 255):
         with pytest.raises(BadHeader, match=f"bin {wrong}"):
-            unpack_guard(pack_guard([GuardEntry(0, 0, wrong)]))
+            unpack_guard(pack_guard([GuardedBin(0, 0, wrong)]))
 
 
 @pytest.fixture(scope="module")

@@ -83,9 +83,9 @@ def _table(key: str, report: dict) -> str:
     lines = [f"{key} ({report['name']}): {options}"]
     lines.append(f"{'q':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8}")
     none = [None] * len(results["bpp"])
-    measures = (results.get(key, none) for key in ("psnr-rgb", "ms-ssim-rgb"))
+    metrics = (results.get(key, none) for key in ("psnr-rgb", "ms-ssim-rgb"))
     for quality, bpp, psnr, similarity in zip(
-        results["quality"], results["bpp"], *measures, strict=True
+        results["quality"], results["bpp"], *metrics, strict=True
     ):
         ssim = "-" if similarity is None else f"{similarity:.4f}"
         psnr = "-" if psnr is None else f"{psnr:.3f}"

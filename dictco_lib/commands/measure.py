@@ -257,7 +257,7 @@ def _bench_portability(args: argparse.Namespace) -> None:
     print(
         "drift: largest difference of a log-scale from those of the first way. The guard lists all "
         f"that lie within {EPS:g} of\nan edge between two bins; the nearest of the others lies "
-        f"{nearest} away. A file holds its guard, six bytes an entry.\nfailures: {failures}"
+        f"{nearest} away. A file holds its guard, six bytes a bin.\nfailures: {failures}"
     )
     if failures:
         raise DictcoError(f"{failures} files were not read as they were written")

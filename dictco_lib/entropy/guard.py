@@ -16,11 +16,11 @@ from dictco_lib.entropy.gaussian import LOG_EDGES, SCALE_LEVELS
 from dictco_lib.errors import BadHeader
 
 EPS = 1e-9
-_ENTRY = np.dtype([("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
+_RECORD = np.dtype([("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
 
 
 @dataclass(frozen=True)
-class GuardEntry:
+class GuardedBin:
     """One scale near an edge: slice, position in the flattened (C, H, W) slice, bin."""
 
     slice: int
@@ -28,18 +28,18 @@ class GuardEntry:
     bin: int
 
 
-#: Entries as the encoder gathers them, or as a chunk holds them: hostile ones may be millions.
-Guard = list[GuardEntry] | np.ndarray
+#: Bins as the encoder gathers them, or as a chunk holds them: hostile ones may be millions.
+Guard = list[GuardedBin] | np.ndarray
 
 
-def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) -> list[GuardEntry]:
-    """Entries for one image and slice; ``log_scales`` and ``bins`` have shape (C, H, W)."""
+def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) -> list[GuardedBin]:
+    """Bins near an edge, of one image and slice; both tensors have shape (C, H, W)."""
     edges = LOG_EDGES.to(log_scales)
     left = (bins - 1).clamp(min=0)
     right = bins.clamp(max=len(edges) - 1)
     is_near = ((log_scales - edges[left]).abs() < eps) | ((log_scales - edges[right]).abs() < eps)
     flat = bins.flatten()
-    return [GuardEntry(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
+    return [GuardedBin(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
 
 def distances_to_edges(log_scales: np.ndarray) -> np.ndarray:
@@ -49,67 +49,67 @@ def distances_to_edges(log_scales: np.ndarray) -> np.ndarray:
     return np.minimum(abs(log_scales - edges[right - 1]), abs(log_scales - edges[right]))
 
 
-def apply_guard(bins: np.ndarray, entries: Guard, k: int, of: int | None = None) -> None:
+def apply_guard(bins: np.ndarray, guarded: Guard, k: int, of: int | None = None) -> None:
     """Overwrite the listed bins of slice k in a flat array, in place.
 
     Args:
         bins: flat, of slice k.
-        entries: of all slices, in order.
+        guarded: bins of all slices, in order.
         k: which slice.
         of: how many slices there are.
 
     Raises:
         BadHeader: if one lies outside of the slices, or says more than the neighbouring bin.
     """
-    if not len(entries):
+    if not len(guarded):
         return
-    entries = _as_array(entries)
-    if of is not None and entries["slice"][-1] >= of:
+    guarded = _as_array(guarded)
+    if of is not None and guarded["slice"][-1] >= of:
         raise BadHeader(
-            f"guard names slice {entries['slice'][-1]} of {of}; the file is damaged, get it again"
+            f"guard names slice {guarded['slice'][-1]} of {of}; the file is damaged, get it again"
         )
-    entries = entries[entries["slice"] == k]
-    index = entries["index"]
+    guarded = guarded[guarded["slice"] == k]
+    index = guarded["index"]
     if (worst := index.max(initial=0)) >= bins.size:
         raise BadHeader(
             f"guard names symbol {worst} of a slice with {bins.size}; the file is damaged, get it "
             "again"
         )
-    if (abs(bins[index].astype(int) - entries["bin"]) > 1).any():
+    if (abs(bins[index].astype(int) - guarded["bin"]) > 1).any():
         raise BadHeader(
             f"guard moves a symbol of slice {k} by more than one bin, where rounding never does; "
             "the file is damaged, get it again"
         )
-    bins[index] = entries["bin"]
+    bins[index] = guarded["bin"]
 
 
-def _as_array(entries: Guard) -> np.ndarray:
-    if isinstance(entries, np.ndarray):
-        return entries
-    return np.array([(e.slice, e.index, e.bin) for e in entries], _ENTRY)
+def _as_array(guarded: Guard) -> np.ndarray:
+    if isinstance(guarded, np.ndarray):
+        return guarded
+    return np.array([(e.slice, e.index, e.bin) for e in guarded], _RECORD)
 
 
-def pack_guard(entries: Guard) -> bytes:
-    """Bytes of the guard chunk; empty for no entries."""
-    return _as_array(entries).tobytes()
+def pack_guard(guarded: Guard) -> bytes:
+    """Bytes of the guard chunk; empty if nothing is guarded."""
+    return _as_array(guarded).tobytes()
 
 
 def unpack_guard(data: bytes) -> np.ndarray:
-    """Entries of a guard chunk: an array with the fields of :class:`GuardEntry`.
+    """Entries of a guard chunk: an array with the fields of :class:`GuardedBin`.
 
     Raises:
         BadHeader: if they are not in order, each once, or name a bin that is none.
     """
-    if len(data) % _ENTRY.itemsize:
+    if len(data) % _RECORD.itemsize:
         raise BadHeader(
-            f"guard chunk has {len(data)} bytes, expected a multiple of {_ENTRY.itemsize}"
+            f"guard chunk has {len(data)} bytes, expected a multiple of {_RECORD.itemsize}"
         )
-    entries = np.frombuffer(data, _ENTRY)
-    if (worst := entries["bin"].max(initial=0)) >= SCALE_LEVELS:
+    guarded = np.frombuffer(data, _RECORD)
+    if (worst := guarded["bin"].max(initial=0)) >= SCALE_LEVELS:
         raise BadHeader(
             f"guard names bin {worst}, there are {SCALE_LEVELS}; the file is damaged, get it again"
         )
-    places = entries["slice"].astype(np.int64) << 32 | entries["index"]
+    places = guarded["slice"].astype(np.int64) << 32 | guarded["index"]
     if (np.diff(places) <= 0).any():
-        raise BadHeader("guard entries are out of order; the file is damaged, get it again")
-    return entries
+        raise BadHeader("the guard's bins are out of order; the file is damaged, get it again")
+    return guarded

@@ -1,4 +1,4 @@
-"""Bjontegaard's measure: the average difference between two rate-distortion curves."""
+"""Bjontegaard's metric: the average difference between two rate-distortion curves."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ def match(first: Conditions, second: Conditions) -> Match | None:
             left.setdefault(shot.sha256, []).append(name)
         found = {}
         for name, shot in first.images.items():
-            twins = left.get(shot.sha256, [])
-            if twins:  # of several copies, the one of the same name
-                found[name] = twins.pop(twins.index(name) if name in twins else 0)
+            copies = left.get(shot.sha256, [])
+            if copies:  # of several copies, the one of the same name
+                found[name] = copies.pop(copies.index(name) if name in copies else 0)
     else:
         both = first.images.keys() & second.images.keys()
         alike = {n for n in both if not first.images[n].is_other(second.images[n])}

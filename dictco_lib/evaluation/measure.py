@@ -122,7 +122,7 @@ def warm_up(model: DictionaryCodec, quality: float | None, mode: str) -> None:
 
 
 def distortion(image: ImageData, decoded: ImageData) -> dict[str, object]:
-    """How good an image came back: the same pixels and measures for every codec.
+    """How good an image came back: the same pixels and metrics for every codec.
 
     Both are looked at as they are shown, in 8 bits: 16 bits are rounded, grey has three equal
     colours, and alpha is left out (the colours under transparent places count like others).

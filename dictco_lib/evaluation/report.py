@@ -51,12 +51,12 @@ def finish(report: dict, rows: Sequence[dict], qualities: Sequence[float | None]
     Args:
         report: what is known beside the rows.
         rows: one per image and quality, with ``image``, ``quality``, what :func:`identity`
-            gives and the measures; all images have all qualities.
+            gives and the metrics; all images have all qualities.
         qualities: the points of the curve, in order.
 
     Returns:
         The report with ``results`` (means, one per quality), ``rate`` (what bpp count),
-        ``images`` (name -> identity), ``left_out`` (measure -> images that are not in its
+        ``pictures`` (name -> identity), ``left_out`` (metric -> images that are not in its
         mean) and ``per_image`` (the rows).
     """
     images = {row["image"]: {key: row[key] for key in _IDENTITY} for row in rows}
@@ -72,7 +72,7 @@ def finish(report: dict, rows: Sequence[dict], qualities: Sequence[float | None]
 
 
 def without(rows: Sequence[dict], key: str) -> list[str]:
-    """Images that have no finite value of a measure at some quality.
+    """Images that have no finite value of a metric at some quality.
 
     These are small images, which have no MS-SSIM, and images that come back unchanged, whose
     PSNR is infinite. They are left out at all qualities, so that each point is of the same ones.
@@ -119,10 +119,10 @@ def remarks(report: dict) -> list[str]:
             f"bpp count the colours; profiles, alpha and metadata take {extra} more bytes in "
             f"the {total} files of each quality"
         )
-    twins: dict[str, list[str]] = {}
+    copies: dict[str, list[str]] = {}
     for name, shot in report["pictures"].items():
-        twins.setdefault(shot["sha256"], []).append(name)
-    lines += [f"counted twice: {listed(n)} are the same" for n in twins.values() if len(n) > 1]
+        copies.setdefault(shot["sha256"], []).append(name)
+    lines += [f"counted twice: {listed(n)} are the same" for n in copies.values() if len(n) > 1]
     return lines
 
 

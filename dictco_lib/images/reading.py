@@ -6,7 +6,7 @@ what a file holds                   what becomes of it
 8-bit colours, grey, alpha          kept: the mode comes back (RGB, L, RGBA, LA); three equal
                                     channels come back exactly equal, opaque alpha not at all
 16-bit grey, 12-bit grey            kept as 16 bits; white is zero is turned round
-palette, bilevel                    kept as colours or 8-bit grey, transparent entries as alpha
+palette, bilevel                    kept as colours or 8-bit grey, transparent colours as alpha
 more than 8 bits in colours         refused (PNG, TIFF, PPM, AVIF, HEIF, JPEG 2000, SGI alike)
 signed, float, 32 bits, CMYK, Lab   refused, each with its own way out
 extra channels, several frames,     refused

@@ -92,11 +92,11 @@ def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, str | None]]
         seen.add(identity)
         try:
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                found_here = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             yield folder, f"cannot be read: {error.strerror}"
             continue
-        for entry in entries:
+        for entry in found_here:
             if is_hidden(entry.name):
                 continue
             path = folder / entry.name

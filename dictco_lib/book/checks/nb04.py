@@ -25,7 +25,7 @@ def ex_04_1(answer: float, gates: list[float]) -> str | None:
         "the sign of the entropy is wrong: -sum of g * log2(g)": 2**-entropy,
         f"{answer:g} is not it: they are there, but not all used alike": len(gates),
         f"{answer:g} is not it: one has the most, but the others have a say too": 1,
-        "that is 1 over the sum of squares, another measure; here 2**entropy is asked for": (
+        "that is 1 over the sum of squares, another count; here 2**entropy is asked for": (
             1 / sum(g * g for g in gates)
         ),
     }

@@ -166,7 +166,7 @@ def read(
 
 
 @dataclass(frozen=True)
-class Entry:
+class Item:
     """A part of the file: its bits there, and those of its symbols, fractions included."""
 
     label: str
@@ -185,12 +185,12 @@ class Account:
 
     y: np.ndarray
     z: np.ndarray
-    entries: list[Entry]
+    items: list[Item]
 
     @property
     def total(self) -> int:
         """Bits of the file."""
-        return sum(entry.bits for entry in self.entries)
+        return sum(item.bits for item in self.items)
 
     def per_place(self) -> np.ndarray:
         """Bits of the symbols of each 16x16 pixels, (H, W); z is shared out among its 16 places."""
@@ -215,14 +215,14 @@ def account(model: DictionaryCodec, reading: Reading) -> Account:
         box[:] = codec.z_tables.bits(symbols.ravel(), indexes).reshape(box.shape)
     ends = np.cumsum(model.config.groups)[:-1]
     known = {f"slice {k}": part.sum() for k, part in enumerate(np.split(y, ends))}
-    return Account(y, z, _entries(reading.container, known | {"z": z.sum()}))
+    return Account(y, z, _items(reading.container, known | {"z": z.sum()}))
 
 
-def _entries(container: Container, of_symbols: dict[str, float]) -> list[Entry]:
+def _items(container: Container, of_symbols: dict[str, float]) -> list[Item]:
     bits = {"header": 8 * container.header_bytes}
     for chunk in container.chunks:
         bits[chunk.label] = bits.get(chunk.label, 0) + 8 * len(chunk.data)
-    return [Entry(label, n, float(of_symbols.get(label, n))) for label, n in bits.items()]
+    return [Item(label, n, float(of_symbols.get(label, n))) for label, n in bits.items()]
 
 
 def z_symbols(
@@ -305,11 +305,11 @@ def guarded(reading: Reading, eps: float) -> bytes:
     """
     guards = []
     for records in reading.slices:
-        entries = []
+        near = []
         for k, r in enumerate(records):
             bins = torch.from_numpy(r.bins).long()
-            entries += find_near_edges(r.log_scales, bins, k, eps)
-        guards.append(Chunk(ChunkType.GUARD, pack_guard(entries)))
+            near += find_near_edges(r.log_scales, bins, k, eps)
+        guards.append(Chunk(ChunkType.GUARD, pack_guard(near)))
     guards = guards if any(chunk.data for chunk in guards) else []
     chunks = [c for c in reading.container.chunks if c.type != ChunkType.GUARD]
     at = 1 + next(i for i, chunk in enumerate(chunks) if chunk.type == ChunkType.SUMS)

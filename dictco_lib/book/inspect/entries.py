@@ -37,7 +37,7 @@ def entry_weights(
 
 
 def properties(pixels: np.ndarray, side: int = 16) -> dict[str, np.ndarray]:
-    """Simple measures of each square of an image: what an entry may answer to.
+    """Simple properties of each square of an image: what an entry may answer to.
 
     Args:
         pixels: (H, W, 3) uint8, sides multiples of ``side``.
@@ -69,12 +69,12 @@ def properties(pixels: np.ndarray, side: int = 16) -> dict[str, np.ndarray]:
     }
 
 
-def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndarray]]) -> dict:
+def correlations(weights: Sequence[Tensor], found: Sequence[dict[str, np.ndarray]]) -> dict:
     """How each entry's attention goes along with simple properties of the places.
 
     Args:
         weights: of each image, from :func:`entry_weights`.
-        measures: of each image, from :func:`properties`.
+        found: of each image, from :func:`properties`.
 
     Returns:
         Name of the property -> correlation over all places of all images, (h, K, N).
@@ -84,8 +84,8 @@ def correlations(weights: Sequence[Tensor], measures: Sequence[dict[str, np.ndar
     places = places - places.mean(3, keepdims=True)
     spread = np.sqrt((places**2).mean(3)) + 1e-12
     found = {}
-    for name in measures[0]:
-        values = np.concatenate([m[name].ravel() for m in measures])
+    for name in found[0]:
+        values = np.concatenate([m[name].ravel() for m in found])
         values = (values - values.mean()) / values.std()
         found[name] = (places @ values) / len(values) / spread
     return found

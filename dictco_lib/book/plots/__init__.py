@@ -290,8 +290,8 @@ def training_gap(rows: Sequence[dict], others: Sequence[dict]) -> Figure:
     """How much larger the validation losses of a run are than those of another one, step by step.
 
     Args:
-        rows: entries of its log.
-        others: entries of the other one's; steps that only one of them has are left out.
+        rows: of its log.
+        others: of the other one's; steps that only one of them has are left out.
     """
     theirs = {row["step"]: row for row in others if row["kind"] == "validation"}
     ours = [r for r in rows if r["kind"] == "validation" and r["step"] in theirs]
@@ -312,7 +312,7 @@ def live_training(
     """A run so far: its loss, and what it makes of one image, at first and now.
 
     Args:
-        rows: entries of its log, the first one from before its first step.
+        rows: of its log, the first one from before its first step.
         original: (H, W, 3) uint8.
         first: the same image from the untrained model.
         now: the same image from the model as it is.
@@ -337,7 +337,7 @@ def router_health(rows: Sequence[dict]) -> Figure:
     """Load of the experts of each slice over a run, and how undecided their routers are.
 
     Args:
-        rows: entries of a training log, with ``load/slice/expert`` and ``gate_entropy/slice``.
+        rows: of a training log, with ``load/slice/expert`` and ``gate_entropy/slice``.
     """
     train = [row for row in rows if "gate_entropy/0" in row]
     slices = sum(key.startswith("gate_entropy/") for key in train[0])

@@ -1,4 +1,4 @@
-"""Figures of rate-distortion evaluation: several measures, the area of a BD-rate, its spread."""
+"""Figures of rate-distortion evaluation: several metrics, the area of a BD-rate, its spread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rd_panels(
     panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]],
     max_bpp: float | None = None,
 ) -> Figure:
-    """Rate-distortion curves by several measures of quality, side by side, with one legend.
+    """Rate-distortion curves by several metrics of quality, side by side, with one legend.
 
     Args:
         panels: label of the quality axis -> curves as :func:`rd_curves` takes them, the same
