@@ -19,6 +19,7 @@ from synthetic import synthetic_array, synthetic_input
 from dictco_lib.checkpoints import load_published, to_compressai, to_published
 from dictco_lib.config import NANO
 from dictco_lib.errors import PortWarning
+from dictco_lib.layers.branches import branch_penalty
 from dictco_lib.layers.meta import on_meta
 from dictco_lib.models import Codec, preset
 
@@ -178,6 +179,19 @@ def test_what_we_write_loads_there_strictly_and_gives_our_outputs(there, name):
     # Coding there works with what we wrote, too; it is float32, where a value may be rounded
     # otherwise.
     assert (theirs["decoded"] - theirs["x_hat"]).abs().mean() < 0.01 * theirs["x_hat"].abs().max()
+
+
+@pytest.mark.parametrize(("name", "losses"), [("tcm_auxt", 1), ("saaf", 2)])
+def test_what_is_added_to_the_loss_in_training_is_the_same_there(there, name, losses):
+    theirs = there[f"ours {name}"]
+    model = load_published(to_compressai(synthetic_model(name)), ported=True)
+    ours = {"branches": branch_penalty(model.g_a, model.g_s)}
+    if name == "saaf":
+        torch.manual_seed(7)
+        y = torch.randn(2, model.config.M, 8, 8)
+        ours["denoising"] = model.training_only(y, torch.randn(2, model.config.N, 2, 2).round())
+    assert len(ours) == losses and all(loss > 0 for loss in ours.values())
+    assert max(differences(ours, theirs).values()) < 1e-5
 
 
 @pytest.mark.parametrize("name", PORTED)

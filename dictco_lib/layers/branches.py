@@ -84,15 +84,23 @@ class HaarSynthesis(nn.Module):
         return _inverse_haar(bands)
 
 
-def orthogonality_penalty(linear: nn.Linear) -> Tensor:
-    """How far a matrix is from orthonormal rows or columns, whichever are fewer: a squared norm.
+def branch_penalty(*transforms: nn.Module) -> Tensor | int:
+    """How far the linear maps of all steps beside some transforms are from orthonormal ones.
+
+    Of each the mean square of W W^T - I, or of W^T W - I, whichever is smaller; 0 where there are
+    no branches.
 
     Reference:
         AuxT, ICLR 2025, arXiv:2501.13751, its training loss.
     """
+    steps = [step for transform in transforms for step in getattr(transform, "branch", ())]
+    return sum(_distance_to_orthonormal(step.linear) for step in steps)
+
+
+def _distance_to_orthonormal(linear: nn.Linear) -> Tensor:
     w = linear.weight
     gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
-    return (gram - torch.eye(len(gram), device=w.device, dtype=w.dtype)).square().sum()
+    return (gram - torch.eye(len(gram), device=w.device, dtype=w.dtype)).square().mean()
 
 
 def _band_scales(channels: int) -> Tensor:

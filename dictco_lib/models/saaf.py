@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dictco_lib.config import NANO, ModelConfig
 from dictco_lib.layers.attention import GlobalTokenAttention, ScaledTokenAttention
-from dictco_lib.layers.branches import Branched, FrequencyGate, LateBranched
+from dictco_lib.layers.branches import Branched, FrequencyGate, LateBranched, branch_penalty
 from dictco_lib.layers.residual import Bottleneck
 from dictco_lib.models import dictionary as base
 from dictco_lib.models.layout import Layout
@@ -86,26 +86,33 @@ def training_only(c: Config) -> Denoiser | None:
 
 
 def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
-    """What the denoiser adds to the loss: how well y can be told from z, for its own weights."""
+    """How well the denoiser tells noise in y, given z; and how far branches are from orthonormal.
+
+    Note:
+        The weight of the denoiser's part is ours.
+    """
+    penalty = out["y_hat"].new_zeros(()) + branch_penalty(model.g_a, model.g_s)
     if model.training_only is None:
-        return out["y_hat"].new_zeros(())
-    return _DENOISING * model.training_only(out["para"]["y"], out["z"])
+        return penalty
+    medians = model.latent_codec.medians()
+    z_hat = (out["z"] - medians).round() + medians  # not the noisy one that the rate is taken of
+    return penalty + _DENOISING * model.training_only(out["para"]["y"], z_hat)
 
 
 class Denoiser(nn.Module):
     """Predicts the noise that was mixed into y, from z: a training-only prior of y.
 
     Note:
-        The published weights fix its shapes; how its groups are normalised is not published and
-        is ours (8 groups, SiLU).
+        The published weights fix its shapes. What lies between them (groups of channels,
+        activations, dropout, how noise is mixed in) is as in CompressAI's port of the paper's code.
     """
 
     def __init__(self, c: Config) -> None:
         super().__init__()
         self.time_embed = nn.Sequential(nn.Linear(1, c.M), nn.SiLU(), nn.Linear(c.M, c.M))
         self.condition_encoder = nn.Sequential(
-            nn.Conv2d(c.N, _CONDITION, 1), nn.GroupNorm(8, _CONDITION), nn.SiLU(),
-            nn.Conv2d(_CONDITION, c.M, 3, padding=1),
+            nn.Conv2d(c.N, _CONDITION, 1), nn.GroupNorm(8, _CONDITION), nn.GELU(),
+            nn.Conv2d(_CONDITION, c.M, 3, padding=1), nn.Dropout(0.1), nn.GELU(),
         )  # fmt: skip
         self.noise_predictor = nn.Sequential(
             nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),
@@ -114,18 +121,19 @@ class Denoiser(nn.Module):
             nn.Conv2d(c.M, c.M, 1),
         )  # fmt: skip
 
-    def forward(self, y: Tensor, z: Tensor) -> Tensor:
+    def forward(self, y: Tensor, z_hat: Tensor) -> Tensor:
         """Mean squared error of the predicted noise, at a random time for each image.
 
         Args:
             y: latent, shape (B, M, H, W).
-            z: hyper-latent, shape (B, N, H/4, W/4).
+            z_hat: rounded hyper-latent, shape (B, N, H/4, W/4).
         """
         time = torch.rand(len(y), 1, device=y.device, dtype=y.dtype)
         noise = torch.randn_like(y)
-        angle = (time * torch.pi / 2)[:, :, None, None]
-        mixed = angle.cos() * y + angle.sin() * noise
-        known = nn.functional.interpolate(self.condition_encoder(z), y.shape[2:])
+        mixed = y + time[:, :, None, None] * noise
+        known = nn.functional.interpolate(
+            self.condition_encoder(z_hat), y.shape[2:], mode="bilinear"
+        )
         guess = self.noise_predictor(mixed + known + self.time_embed(time)[:, :, None, None])
         return (guess - noise).square().mean()
 

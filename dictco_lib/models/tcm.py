@@ -5,7 +5,7 @@ See :data:`PAPER`, and :data:`AUXT_PAPER` for the branches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from dictco_lib.layers.branches import (
     Branched,
     HaarAnalysis,
     HaarSynthesis,
-    orthogonality_penalty,
+    branch_penalty,
 )
 from dictco_lib.layers.gates import GatedAttention
 from dictco_lib.layers.swin import MixedBlock, SwinBlocks
@@ -39,7 +39,6 @@ AUXT_PAPER = Paper(
 CURVES = {"tcm": "tcm-large", "tcm_64": "tcm-small"}
 #: After which layers a branch's maps are added: after each halving; after each pair of blocks.
 _ENCODER_TAPS, _DECODER_TAPS = (0, 3, 6, 9), (2, 5, 8, 9)
-_ORTHOGONALITY = 0.1  # weight of the penalty
 
 
 @dataclass(frozen=True)
@@ -152,13 +151,7 @@ def head(c: Config, k: int) -> SplitHead:
 
 def training_loss(model: nn.Module, out: dict, pixels: int) -> Tensor:
     """What the AuxT branches add to the loss: their linear maps should stay orthonormal."""
-    penalties = [orthogonality_penalty(step.linear) for step in _steps(model)]
-    return _ORTHOGONALITY * sum(penalties, out["y_hat"].new_zeros(()))
-
-
-def _steps(model: nn.Module) -> Iterator[nn.Module]:
-    for transform in (model.g_a, model.g_s):
-        yield from getattr(transform, "branch", ())
+    return out["y_hat"].new_zeros(()) + branch_penalty(model.g_a, model.g_s)
 
 
 def _pair(c: Config, head_dim: int, window: int) -> list[MixedBlock]:
