@@ -2,6 +2,7 @@
 
 from dictco_lib.book.checks.coding import ex_coding_1, ex_coding_2, ex_coding_3, ex_coding_4
 from dictco_lib.book.checks.entropy import ex_entropy_1, ex_entropy_2, ex_entropy_3, ex_entropy_4
+from dictco_lib.book.checks.family import ex_family_1, ex_family_2, ex_family_3, ex_family_4
 from dictco_lib.book.checks.nb00 import ex_00_1, ex_00_2, ex_00_3
 from dictco_lib.book.checks.nb01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4
 from dictco_lib.book.checks.nb02 import ex_02_1, ex_02_2, ex_02_3, ex_02_4
@@ -51,4 +52,8 @@ __all__ = [
     "ex_entropy_2",
     "ex_entropy_3",
     "ex_entropy_4",
+    "ex_family_1",
+    "ex_family_2",
+    "ex_family_3",
+    "ex_family_4",
 ]
