@@ -140,7 +140,7 @@ def test_a_narrow_model_sees_as_far_as_its_full_size():
 
 
 def test_what_is_known_of_the_sight_of_dcae_and_cca():
-    # Notebook 02 measures these of a model of full size.
+    # Of a model of full size, measure_reach says the same.
     assert reach.transform_reach(PRESETS["dictco"]) == {"g_a": 1039, "g_s": 1056}
     assert reach.transform_reach(PRESETS["nano_cca"]) == {"g_a": None, "g_s": None}
 

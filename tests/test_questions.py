@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 #: Pages that have no questions yet.
-WITHOUT = {"02_the_model", "03_training"}
+WITHOUT = {"model_transforms", "model_entropy", "model_attention", "03_training"}
 TAGS = ("details", "summary")
 FOLDED = re.compile(
     r"^<details><summary>(?P<question>.*?)</summary>\n\n(?P<answer>.*?)\n\n</details>$",

@@ -3,9 +3,26 @@
 from dictco_lib.book.checks.coding import ex_coding_1, ex_coding_2, ex_coding_3, ex_coding_4
 from dictco_lib.book.checks.entropy import ex_entropy_1, ex_entropy_2, ex_entropy_3, ex_entropy_4
 from dictco_lib.book.checks.family import ex_family_1, ex_family_2, ex_family_3, ex_family_4
+from dictco_lib.book.checks.model_attention import (
+    ex_model_attention_1,
+    ex_model_attention_2,
+    ex_model_attention_3,
+    ex_model_attention_4,
+)
+from dictco_lib.book.checks.model_entropy import (
+    ex_model_entropy_1,
+    ex_model_entropy_2,
+    ex_model_entropy_3,
+    ex_model_entropy_4,
+)
+from dictco_lib.book.checks.model_transforms import (
+    ex_model_transforms_1,
+    ex_model_transforms_2,
+    ex_model_transforms_3,
+    ex_model_transforms_4,
+)
 from dictco_lib.book.checks.nb00 import ex_00_1, ex_00_2, ex_00_3
 from dictco_lib.book.checks.nb01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4
-from dictco_lib.book.checks.nb02 import ex_02_1, ex_02_2, ex_02_3, ex_02_4
 from dictco_lib.book.checks.nb03 import ex_03_1, ex_03_2, ex_03_3
 from dictco_lib.book.checks.nb04 import ex_04_1, ex_04_2, ex_04_3, ex_04_4
 from dictco_lib.book.checks.nb05 import ex_05_1, ex_05_2, ex_05_3, ex_05_4
@@ -20,10 +37,6 @@ __all__ = [
     "ex_01_2",
     "ex_01_3",
     "ex_01_4",
-    "ex_02_1",
-    "ex_02_2",
-    "ex_02_3",
-    "ex_02_4",
     "ex_03_1",
     "ex_03_2",
     "ex_03_3",
@@ -56,4 +69,16 @@ __all__ = [
     "ex_family_2",
     "ex_family_3",
     "ex_family_4",
+    "ex_model_attention_1",
+    "ex_model_attention_2",
+    "ex_model_attention_3",
+    "ex_model_attention_4",
+    "ex_model_entropy_1",
+    "ex_model_entropy_2",
+    "ex_model_entropy_3",
+    "ex_model_entropy_4",
+    "ex_model_transforms_1",
+    "ex_model_transforms_2",
+    "ex_model_transforms_3",
+    "ex_model_transforms_4",
 ]

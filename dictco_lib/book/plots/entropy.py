@@ -67,3 +67,29 @@ def step_bars(steps: Mapping[str, tuple[float, float]], own: int, places: int) -
     bars = [f"{name} {total:,.0f}" for name, total in zip(names, y + z, strict=True)]
     figure.set_label(f"Bars of bits after each step, z included: {'; '.join(bars)}.")
     return figure
+
+
+def table_use(scales: np.ndarray, numbers: np.ndarray, bits: np.ndarray) -> Figure:
+    """How often each row of the table of scales is used, and what its symbols cost.
+
+    Args:
+        scales: of the rows, (rows,).
+        numbers: how many symbols use each row, (rows,).
+        bits: what these cost together, (rows,).
+    """
+    figure, axis = plt.subplots(figsize=(8, 2.8))
+    rows = np.arange(len(scales))
+    for values, side, color, name in ((numbers, -0.2, SKY, "symbols"), (bits, 0.2, BLUE, "bits")):
+        axis.bar(rows + side, 100 * values / values.sum(), 0.4, color=color, label=name)
+    shown = rows[:: max(1, len(rows) // 8)]
+    digits = [max(0, int(1 - np.floor(np.log10(scale)))) for scale in scales]  # two that count
+    axis.set_xticks(shown, [f"{row}\n({scales[row]:.{digits[row]}f})" for row in shown])
+    axis.set(xlabel="row of the table (its scale in steps)", ylabel="share of all (%)")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    spent = bits / bits.sum()
+    shares = numbers[0] / numbers.sum(), spent[0], spent[: len(rows) // 2].sum()
+    figure.set_label(
+        "Bars for {} rows of the table: row 0 has {:.0%} of the symbols and {:.0%} of the bits; "
+        "the lower half of the rows has {:.0%} of the bits.".format(len(rows), *shares)
+    )
+    return figure

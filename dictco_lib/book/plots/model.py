@@ -22,7 +22,6 @@ from dictco_lib.book.plots import (
     VERMILION,
     YELLOW,
 )
-from dictco_lib.book.plots.bitstream import slice_bars
 
 PART_COLORS = {"g_a": BLUE, "h_a": SKY, "h_s": GREEN, "slices": ORANGE, "g_s": PURPLE}
 
@@ -111,7 +110,10 @@ def share_bars(panels: dict[str, dict[str, dict[str, float]]]) -> Figure:
 
 
 def influence_maps(
-    photo: np.ndarray, maps: dict[str, np.ndarray], boxes: Sequence[tuple[int, int, int]]
+    photo: np.ndarray,
+    maps: dict[str, np.ndarray],
+    boxes: Sequence[tuple[int, int, int]],
+    width: float = 8.5,
 ) -> Figure:
     """How strongly pixels and one place have to do with each other, on one logarithmic scale.
 
@@ -119,9 +121,10 @@ def influence_maps(
         photo: (H, W, 3) uint8.
         maps: title -> strength of each pixel, (H, W); each is shown relative to its largest.
         boxes: top, left and side of each map's place in pixels.
+        width: of the figure in inches.
     """
     ratio = photo.shape[0] / photo.shape[1]
-    size = (8.5, 8.5 / len(maps) * ratio + 0.3)
+    size = (width, width / len(maps) * ratio + 0.3)
     figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False)
     for axis, (title, values), (top, left, side) in zip(axes[0], maps.items(), boxes, strict=True):
         axis.imshow(photo.mean(2), cmap="gray")
@@ -132,16 +135,6 @@ def influence_maps(
         axis.set_title(title)
         axis.axis("off")
     figure.colorbar(drawn, ax=axes[0], label="strength, largest = 1", shrink=0.85)
-    return figure
-
-
-def channel_energy(energy: np.ndarray, groups: Sequence[int]) -> Figure:
-    """Root mean square of each channel of y (M,), the slices told apart by colour and name."""
-    figure, axis = plt.subplots(figsize=(9, 2.8))
-    slice_bars(axis, energy, groups, 1.5 * energy.max())
-    axis.set(ylabel="root mean square (steps)", yscale="log")
-    axis.set_ylim(energy.min() / 2, 3 * energy.max())
-    axis.axhline(0.5, color=BLACK, ls=":", lw=1)
     return figure
 
 
@@ -194,24 +187,6 @@ def window_grid(photo: np.ndarray, window: int, box: tuple[int, int, int]) -> Fi
     axis.add_patch(Rectangle((left, top), side, side, fc=VERMILION, ec="white", label="a place"))
     axis.axis("off")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
-
-
-def bias_maps(bias: dict[str, np.ndarray]) -> Figure:
-    """Position biases by how far the query lies from the key, on one signed scale.
-
-    Args:
-        bias: title -> (2w - 1, 2w - 1), rows and columns from -(w - 1) to w - 1.
-    """
-    half = next(iter(bias.values())).shape[0] // 2
-    top = max(np.abs(values).max() for values in bias.values())
-    figure, axes = plt.subplots(1, len(bias), figsize=(11, 11 / len(bias) + 0.5), sharey=True)
-    for axis, (title, values) in zip(axes, bias.items(), strict=True):
-        extent = (-half - 0.5, half + 0.5, half + 0.5, -half - 0.5)
-        image = axis.imshow(values, cmap="PuOr_r", vmin=-top, vmax=top, extent=extent)
-        axis.set(title=title, xlabel="query right of key", xticks=(-half, 0, half))
-    axes[0].set(ylabel="query below key", yticks=(-half, 0, half))
-    figure.colorbar(image, ax=axes, label="added to the score", shrink=0.8)
     return figure
 
 

@@ -1,20 +1,17 @@
-"""Exercises of notebook 02, The model, room by room."""
+"""Exercises of the page The model (1): transforms and their cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
 
-from dictco_lib.book.checks.checker import called, checker, number, slip, whole
+from dictco_lib.book.checks.checker import checker, number, slip, whole
 from dictco_lib.book.inspect import rooms
-from dictco_lib.config import ModelConfig
+from dictco_lib.config import Y_STRIDE, Z_STRIDE, ModelConfig
 from dictco_lib.models import dictionary
 
 
 @checker
-def ex_02_1(answer: int, config: ModelConfig) -> str | None:
+def ex_model_transforms_1(answer: int, config: ModelConfig) -> str | None:
     """How many pixels across does a sample see after the second step of g_a?"""
     answer = whole(answer)
     x = torch.rand(1, 3, 16, 512).requires_grad_()
@@ -38,7 +35,7 @@ def ex_02_1(answer: int, config: ModelConfig) -> str | None:
 
 
 @checker
-def ex_02_2(answer: int, room: rooms.Room) -> str | None:
+def ex_model_transforms_2(answer: int, room: rooms.Room) -> str | None:
     """Are these the multiply-accumulates of a room, the first one of g_a?"""
     answer = number(answer)
     channels, height, width = room.shape
@@ -66,48 +63,35 @@ def ex_02_2(answer: int, room: rooms.Room) -> str | None:
 
 
 @checker
-def ex_02_3(answer: Callable[..., Tensor]) -> str | None:
-    """Does the function compute a mixture of dictionaries?"""
-    for places, experts, entries, dim in ((6, 3, 4, 8), (5, 2, 7, 4)):
-        generator = torch.Generator().manual_seed(0)
-        shapes = ((places, dim), (experts, entries, dim), (experts, entries, dim))
-        q, keys, values = (torch.randn(shape, generator=generator) for shape in shapes)
-        gates = torch.randn(places, experts, generator=generator).softmax(-1)
-        given = [t.clone() for t in (q, keys, values, gates)]  # it may write on what it gets
-        got = called(answer, "a function of (q, keys, values, gates)", *given)
-        if complaint := _differs(got, q, keys, values, gates):
-            return complaint
-    return None
-
-
-def _differs(got: object, q: Tensor, keys: Tensor, values: Tensor, gates: Tensor) -> str | None:
-    """Why this is not the mixture of these tensors; None if it is."""
-    if not isinstance(got, Tensor) or got.shape != q.shape:
-        told = tuple(got.shape) if isinstance(got, Tensor) else type(got).__name__
-        return f"expected a tensor of shape {tuple(q.shape)}, one row a query, got {told}"
-    scores = torch.einsum("pd,knd->pkn", q, keys)
-    alone, even = scores.softmax(-1), torch.full_like(gates, 1 / len(keys))
-    together = scores.flatten(1).softmax(-1).unflatten(1, keys.shape[:2])
+def ex_model_transforms_3(answer: int, config: ModelConfig, size: tuple[int, int]) -> str | None:
+    """Does a file of an image of this size, height and width, hold so many symbols of y?"""
+    answer = whole(answer)
+    height, width = size
+    h, w = (-(-side // Z_STRIDE) * Z_STRIDE // Y_STRIDE for side in size)
+    want = config.M * h * w
+    near = [-(-side // Y_STRIDE) for side in size]
     slips = {
-        "": (alone, gates),
-        "the softmax goes over all entries; each expert has one of its own": (together, gates),
-        "the gates are left out": (alone, torch.ones_like(gates)),
-        "all experts count alike; the gates say how much each one counts": (alone, even),
-        "scores are no weights yet: a softmax makes them so": (scores, gates),
-        "the softmax goes over the experts; it belongs to the entries of each one": (
-            scores.softmax(1), gates,
+        "z has a stride of 64: both sides are padded to multiples of that first": (
+            config.M * near[0] * near[1]
         ),
-    }  # fmt: skip
-    for hint, (weights, by) in slips.items():
-        if torch.allclose(
-            got, torch.einsum("pk,pkn,knd->pd", by, weights, values), rtol=1e-4, atol=1e-5
-        ):
-            return hint or None
-    return f"not the numbers of a loop over the {len(keys)} experts"
+        "nothing is cut away: a side is padded up to the next multiple of 64": (
+            config.M * (height // Z_STRIDE * 4) * (width // Z_STRIDE * 4)
+        ),
+        "those are places; each has a number in every channel": h * w,
+        "that is with the symbols of z; y alone is asked for": want + config.N * h * w // 16,
+        "those are the symbols of z": config.N * h * w // 16,
+        "those are the padded pixels, three numbers each": 3 * h * w * Y_STRIDE**2,
+        "the sides are not padded in this; only whole places exist": (
+            config.M * height * width // Y_STRIDE**2
+        ),
+    }
+    if answer == want:
+        return None
+    return slip(answer, slips, 0) or f"{answer:,} is {answer / want:.4g} times what a file holds"
 
 
 @checker
-def ex_02_4(answer: ModelConfig, config: ModelConfig) -> str | None:
+def ex_model_transforms_4(answer: ModelConfig, config: ModelConfig) -> str | None:
     """Does the shape decode with 80 % of the work and keep 90 % of the parameters?"""
     if not isinstance(answer, ModelConfig):
         return f"expected a ModelConfig, as replace(CLASSROOM, ...) gives, got {answer!r:.40}"
