@@ -278,28 +278,33 @@ def window_picker(
 class TrainingView:
     """An image of a run that redraws itself with every entry of the log.
 
-    Hand it to :func:`dictco_lib.training.loop.train` as the listener.
+    Hand it to :func:`dictco_lib.training.loop.train` as the listener. ``rows`` are the entries so
+    far, ``frames`` what the averaged weights made of the image at each of their steps.
 
     Args:
         pixels: what to reconstruct, (H, W, 3) uint8.
         quality: at which quality; ignored by a fixed-rate model.
+        is_shown: False draws nothing, and only keeps the frames.
     """
 
-    def __init__(self, pixels: np.ndarray, quality: float = 50) -> None:
+    def __init__(self, pixels: np.ndarray, quality: float = 50, *, is_shown: bool = True) -> None:
         self.pixels = pixels
         self.quality = quality
+        self.is_shown = is_shown
         self.rows: list[dict] = []
-        self._first: np.ndarray | None = None
+        self.frames: dict[int, np.ndarray] = {}
         self._handle = None
 
     def __call__(self, trainer, entry: dict) -> None:
-        """Draw the run anew."""
+        """Keep the frame, and draw the run anew."""
         self.rows.append(entry)
-        now = self._reconstruct(trainer.ema)
+        now = self.frames[entry["step"]] = self._reconstruct(trainer.ema)
+        if not self.is_shown:
+            return
         if self._handle is None:
-            self._first = now
             self._handle = display(w.HTML("training &hellip;"), display_id=True)
-        figure = plots.live_training(self.rows, self.pixels, self._first, now)
+        first = next(iter(self.frames.values()))
+        figure = plots.live_training(self.rows, self.pixels, first, now)
         self._handle.update(figure)
         plt.close(figure)
 

@@ -213,6 +213,15 @@ def uniforms(step: int, *, size: int, seed: int) -> Tensor:
     return torch.from_numpy((rng.permutation(size) + rng.random(size)).astype(np.float32) / size)
 
 
+def noise_seed(step: int, *, seed: int) -> int:
+    """What torch is seeded with before the forward pass of a step.
+
+    Every step has a seed of its own: whoever shares its batch, and whoever resumes, draws the same
+    noise.
+    """
+    return seed * 2**32 + step
+
+
 def sample(
     images: TrainingImages, step: int, index: int, *, crop: int, seed: int, scale: float = 1.0
 ) -> Tensor:

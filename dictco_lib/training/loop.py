@@ -45,7 +45,7 @@ def train(
 
     Args:
         recipe: what to do.
-        device: ``"cpu"``, or None for what `accelerate` finds.
+        device: ``"cpu"``, or ``"cuda"`` or None for what `accelerate` finds.
         progress: show a bar.
         listener: called in the first process after each entry of the log, e.g. to draw it.
 

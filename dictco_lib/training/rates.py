@@ -1,4 +1,4 @@
-"""Learning rates: which part of a model has which, and how they change over a run."""
+"""What a step is weighed with: the learning rate of each part, the decay of the average."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def rate_factor(recipe: Recipe, step: int, end: int) -> float:
         return r.final + (1 - r.final) * (1 - math.sqrt(min(1.0, max(0.0, part))))
     part = min(1.0, (step - r.warmup) / max(1, end - r.warmup))
     return r.final + (1 - r.final) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def ema_decay(recipe: Recipe, step: int) -> float:
+    """Share of the old average in the new one at a step: less at the beginning, then the recipe's.
+
+    Args:
+        recipe: names the decay of a long run.
+        step: from 0.
+    """
+    return min(recipe.ema_decay, (1 + step) / (10 + step))
 
 
 def parameter_groups(model: DictionaryCodec, recipe: Recipe) -> list[dict]:

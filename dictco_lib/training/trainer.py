@@ -23,9 +23,9 @@ from dictco_lib.errors import RecipeError, reason
 from dictco_lib.files import atomic_path
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.clock import Clock
-from dictco_lib.training.data import Batches, Share, name_small, uniforms
+from dictco_lib.training.data import Batches, Share, name_small, noise_seed, uniforms
 from dictco_lib.training.loss import LossOf, rate_distortion, trade_off
-from dictco_lib.training.rates import parameter_groups, rate_factor
+from dictco_lib.training.rates import ema_decay, parameter_groups, rate_factor
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.routing import named_statistics, update_selection_bias
 from dictco_lib.training.start import pca_start
@@ -44,7 +44,7 @@ class Trainer:
 
     Args:
         recipe: what to train, on what, and how.
-        device: ``"cpu"``, or None for what `accelerate` finds.
+        device: ``"cpu"``, or ``"cuda"`` or None for what `accelerate` finds.
     """
 
     def __init__(self, recipe: Recipe, device: str | None = None) -> None:
@@ -193,9 +193,7 @@ class Trainer:
         sums: dict[str, Tensor] = defaultdict(float)
         for a in range(r.accumulate):
             own = slice(a * n, (a + 1) * n)
-            # Every step has a seed of its own: whoever shares the batch, and whoever resumes,
-            # draws the same noise.
-            torch.manual_seed(r.seed * 2**32 + self.step)
+            torch.manual_seed(noise_seed(self.step, seed=r.seed))
             part = a * self.share.processes + self.share.rank
             share_noise(self.model, part, r.accumulate * self.share.processes)
             is_last = a == r.accumulate - 1
@@ -241,7 +239,7 @@ class Trainer:
     @torch.no_grad()
     def update_ema(self) -> None:
         """Move the averaged weights towards the current ones; faster at the beginning."""
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = ema_decay(self.recipe, self.step)
         now = self.model.state_dict()
         for name, value in self.ema.state_dict().items():
             if value.is_floating_point():  # not the integer tables, which every save builds anew

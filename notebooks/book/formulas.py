@@ -17,7 +17,7 @@ import matplotlib
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import math_to_image
 
-_SIZE = 12  # points, near that of the text
+POINTS = 12  #: size of the type, near that of the text
 #: Code, which is left alone; then a formula of its own line; then one in the text.
 _PARTS = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<display>.+?)\$\$|\$(?P<inline>[^\s$](?:[^$]*[^\s$])?)\$(?!\d)",
@@ -49,7 +49,7 @@ def _replaced(found: re.Match) -> str:
 @functools.cache
 def _image(tex: str) -> str:
     tex = " ".join(tex.split())
-    file, font = io.BytesIO(), FontProperties(size=_SIZE, math_fontfamily="cm")
+    file, font = io.BytesIO(), FontProperties(size=POINTS, math_fontfamily="cm")
     settings = {
         "svg.fonttype": "path",
         "svg.hashsalt": "formula",

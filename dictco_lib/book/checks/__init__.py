@@ -23,11 +23,12 @@ from dictco_lib.book.checks.model_transforms import (
 )
 from dictco_lib.book.checks.nb00 import ex_00_1, ex_00_2, ex_00_3
 from dictco_lib.book.checks.nb01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4
-from dictco_lib.book.checks.nb03 import ex_03_1, ex_03_2, ex_03_3
+from dictco_lib.book.checks.nb03 import ex_03_1, ex_03_2, ex_03_3, ex_03_4, ex_03_5
 from dictco_lib.book.checks.nb04 import ex_04_1, ex_04_2, ex_04_3, ex_04_4
 from dictco_lib.book.checks.nb05 import ex_05_1, ex_05_2, ex_05_3, ex_05_4
 from dictco_lib.book.checks.nb06 import ex_06_1, ex_06_2, ex_06_3, ex_06_4
 from dictco_lib.book.checks.nb07 import ex_07_1, ex_07_2, ex_07_3, ex_07_4, ex_07_5
+from dictco_lib.book.checks.report import report
 
 __all__ = [
     "ex_00_1",
@@ -40,6 +41,8 @@ __all__ = [
     "ex_03_1",
     "ex_03_2",
     "ex_03_3",
+    "ex_03_4",
+    "ex_03_5",
     "ex_04_1",
     "ex_04_2",
     "ex_04_3",
@@ -81,4 +84,5 @@ __all__ = [
     "ex_model_transforms_2",
     "ex_model_transforms_3",
     "ex_model_transforms_4",
+    "report",
 ]

@@ -317,7 +317,7 @@ def live_training(
         first: the same image from the untrained model.
         now: the same image from the model as it is.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), width_ratios=(1.5, 1, 1, 1))
+    figure, axes = plt.subplots(1, 4, figsize=(9.5, 2.5), width_ratios=(1.5, 1, 1, 1))
     train = [row for row in rows if row["kind"] == "train"]
     axes[0].plot([r["step"] for r in train], [r["loss"] for r in train], "o-", color=BLUE, ms=3)
     axes[0].set_yscale("log")
