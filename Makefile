@@ -35,16 +35,39 @@ CLIENT := build/client
 PORTS := compressai-temp==1.2.9.dev0 timm==1.0.31 pytorch_wavelets==1.3.0 PyWavelets==1.9.0 \
 	"setuptools<81"  # pytorch_wavelets imports pkg_resources, which later ones lack
 
+# An environment beside .venv, for what not everybody's .venv should hold: it finds all the rest
+# in .venv, and the library here.
+define beside
+	$(BIN)/python -m venv --clear $(1)
+	@{ $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; echo "$(CURDIR)"; } \
+		> "$$(echo $(1)/lib/python*/site-packages)/borrowed.pth"
+	$(1)/bin/pip install --quiet --disable-pip-version-check $(2)
+	@touch $(1)/installed
+endef
+
 .PHONY: client
 client: $(CLIENT)/installed  ## what we convert for CompressAI's ports, loaded and run by them
 	DICTCO_COMPRESSAI_TEMP=$(CLIENT)/bin/python $(BIN)/python -m pytest tests/test_real_client.py
 
 $(CLIENT)/installed: .venv/installed
-	$(BIN)/python -m venv --clear $(CLIENT)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$(echo $(CLIENT)/lib/python*/site-packages)/borrowed.pth"
-	$(CLIENT)/bin/pip install --quiet --disable-pip-version-check $(PORTS)
-	@touch $@
+	$(call beside,$(CLIENT),$(PORTS))
+
+# What a teacher needs: notebooks/teaching/README.md
+.PHONY: slides student teach
+slides: .venv/installed  ## a deck of slides for each notebook, as it was saved
+	$(BIN)/python notebooks/book/slides.py build/slides
+
+TO ?= build/student
+student: .venv/installed  ## copies for a class; TO=FOLDER WITH="--nbgrader --with-solutions"
+	$(BIN)/python notebooks/book/student.py "$(TO)" $(WITH)
+
+TEACH := build/teach
+teach: $(TEACH)/installed  ## nbgrader in an environment of its own, tried with all solutions
+	DICTCO_NBGRADER=$(TEACH)/bin/python DICTCO_NBGRADER_PAGES=all \
+		$(BIN)/python -m pytest tests/test_nbgrader.py
+
+$(TEACH)/installed: .venv/installed
+	$(call beside,$(TEACH),-c constraints.txt nbgrader)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

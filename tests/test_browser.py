@@ -6,6 +6,7 @@ left in build/browser. About a minute per notebook on two cores.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -26,6 +27,7 @@ import pytest
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.common.print_page_options import PrintOptions  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -250,3 +252,72 @@ def test_images_are_leafed_through_in_the_lab(lab, browser):
     figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
     shown = [figure.is_displayed() for figure in figures]
     assert shown == [False] * (len(figures) - 1) + [True]
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("slides")
+    script = ROOT / "notebooks" / "book" / "slides.py"
+    subprocess.run([sys.executable, script, out], check=True)
+    return out
+
+
+SLIDE = """
+    const slide = document.querySelector("section.shown");
+    const texts = [...slide.querySelectorAll("h2, p, li")];
+    const parts = [...slide.children].filter(e => e.tagName !== "FOOTER");
+    return {
+        number: slide.querySelector("footer").textContent,
+        only: document.querySelectorAll("section.shown").length === 1,
+        over: Math.max(slide.scrollHeight - slide.clientHeight,
+                       slide.scrollWidth - slide.clientWidth),
+        low: Math.max(...parts.map(e => e.getBoundingClientRect().bottom)),
+        smallest: Math.min(...texts.map(e => parseFloat(getComputedStyle(e).fontSize))),
+        images: [...slide.querySelectorAll("img")].filter(e => e.offsetParent)
+            .map(e => [e.naturalWidth, e.clientHeight]),
+    };
+"""
+
+
+def turn(browser, key: str, number: str) -> dict:
+    """Press a key; what the slide of that number then looks like."""
+    if key:
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+    WebDriverWait(browser, SLOW, poll_frequency=0.05).until(
+        lambda b: b.execute_script(SLIDE)["number"] == number, f"no slide {number}"
+    )
+    return browser.execute_script(SLIDE)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")))
+def test_slides_are_turned_by_keys_and_fit_the_screen(browser, decks, name):
+    browser.set_window_size(1280, 720)
+    browser.get((decks / f"{name}.html").as_uri())
+    height = browser.execute_script("return innerHeight")
+    count = browser.execute_script("return document.querySelectorAll('section').length")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for i in range(1, count + 1):
+        seen = turn(browser, Keys.ARROW_RIGHT if i > 1 else "", f"{i} / {count}")
+        browser.save_screenshot(str(SHOTS / f"slides_{name}_{i:02d}.png"))
+        assert seen["only"] and seen["over"] <= 1 and seen["low"] <= height, seen
+        assert seen["smallest"] >= 0.02 * height, seen  # is read from the last row
+        assert all(width and shown > 5 for width, shown in seen["images"]), seen
+    turn(browser, Keys.ARROW_RIGHT, f"{count} / {count}")  # the last one
+    turn(browser, Keys.ARROW_LEFT, f"{count - 1} / {count}")
+    turn(browser, Keys.HOME, f"1 / {count}")
+    turn(browser, Keys.END, f"{count} / {count}")
+    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(entry.startswith("data:") for entry in browser.execute_script(loaded))
+
+
+def test_slides_are_printed_one_on_a_page(browser, decks):
+    name = next(iter(sorted(decks.glob("[!i]*.html"))))
+    browser.set_window_size(1280, 720)
+    browser.get(name.as_uri())
+    count = browser.execute_script("return document.querySelectorAll('section').length")
+    options = PrintOptions()
+    options.orientation, options.background = "landscape", True
+    options.page_width, options.page_height = 16 * 2.54, 9 * 2.54
+    pdf = base64.b64decode(browser.print_page(options))
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == count
+    (SHOTS / "slides.pdf").write_bytes(pdf)

@@ -1,11 +1,18 @@
-"""What all checkers share: they print what is right or what differs, never raise."""
+"""What all checkers share: they print what is right or what differs, never raise.
+
+What they said is kept for :func:`dictco_lib.book.checks.report.report`.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from typing import Literal
 
 #: How a share is said to be in percent, by the checkers that ask for a share.
 PERCENT = "that is in percent; as a share it is a hundred times smaller"
@@ -15,27 +22,52 @@ class Complaint(Exception):
     """What is wrong with an answer, in words for the one who gave it."""
 
 
+@dataclass
+class Record:
+    """What a checker said last, and of how many answers."""
+
+    state: Literal["right", "wrong", "not done"] = "not done"
+    words: str = ""
+    tries: int = 0
+    is_run: bool = False
+
+
+#: A record for each checker there is, by its name; of this process, and so of one notebook.
+RECORDS: dict[str, Record] = {}
+
+
 def checker(check: Callable[..., str | None]) -> Callable[..., bool]:
     """Turn a function that returns a complaint (or None) into one that prints and never raises.
 
-    The function may raise a :class:`Complaint` as well.
+    The function may raise a :class:`Complaint` as well. What an answer writes to standard error,
+    as a warning of numpy's, goes to standard output: graders take that of a cell for a failure.
     """
+    record = RECORDS.setdefault(check.__name__, Record())
 
     @functools.wraps(check)
     def run(answer: object, *context: object) -> bool:
+        record.is_run = True
         if answer is None:
-            print("not done yet")
-            return False
-        try:
-            complaint = check(answer, *context)
-        except Complaint as found:
-            complaint = str(found)
-        except Exception as error:  # a learner's answer may be anything
-            complaint = f"the check could not use your answer: {type(error).__name__}: {error}"
-        print(complaint or "right!")
-        return complaint is None
+            record.state, record.words = "not done", "not done yet"
+        else:
+            with redirect_stderr(sys.stdout):
+                complaint = _complaint(check, answer, *context)
+            record.state = "right" if complaint is None else "wrong"
+            record.words = complaint or "right!"
+            record.tries += 1
+        print(record.words)
+        return record.state == "right"
 
     return run
+
+
+def _complaint(check: Callable[..., str | None], answer: object, *context: object) -> str | None:
+    try:
+        return check(answer, *context)
+    except Complaint as found:
+        return str(found)
+    except Exception as error:  # a learner's answer may be anything
+        return f"the check could not use your answer: {type(error).__name__}: {error}"
 
 
 def number(answer: object) -> float:
