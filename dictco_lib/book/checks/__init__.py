@@ -3,6 +3,7 @@
 from dictco_lib.book.checks.coding import ex_coding_1, ex_coding_2, ex_coding_3, ex_coding_4
 from dictco_lib.book.checks.entropy import ex_entropy_1, ex_entropy_2, ex_entropy_3, ex_entropy_4
 from dictco_lib.book.checks.family import ex_family_1, ex_family_2, ex_family_3, ex_family_4
+from dictco_lib.book.checks.full_size import ex_full_1, ex_full_2, ex_full_3, ex_full_4
 from dictco_lib.book.checks.model_attention import (
     ex_model_attention_1,
     ex_model_attention_2,
@@ -72,6 +73,10 @@ __all__ = [
     "ex_family_2",
     "ex_family_3",
     "ex_family_4",
+    "ex_full_1",
+    "ex_full_2",
+    "ex_full_3",
+    "ex_full_4",
     "ex_model_attention_1",
     "ex_model_attention_2",
     "ex_model_attention_3",
