@@ -33,7 +33,7 @@ def slice_maps(slices: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> Fig
                 box = Rectangle(corner, groups[j], groups[k], facecolor=color, edgecolor="white")
                 axis.add_patch(box)
         axis.set(xlim=(0, edges[-1]), ylim=(edges[-1], 0), aspect="equal")
-        axis.set_title(f"{name}\n{len(groups)} slices, {edges[-1]} channels")
+        axis.set_title(f"{name}\n{len(groups)} slices,\n{edges[-1]} channels")
         axis.axis("off")
     names = {"is coded": ORANGE, "is seen": BLUE, "could be seen, and is not": _NEVER}
     handles = [Patch(color=color, label=name) for name, color in names.items()]
