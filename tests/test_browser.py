@@ -48,8 +48,8 @@ SLOW = 600
 #: Notebook, and the description of a slider in it that has a caption and an image below.
 SLIDERS = [
     ("00_quickstart", "quality"),
-    ("04_the_experts", "expert"),
-    ("05_bitstream", "slices"),
+    ("08_the_experts", "expert"),
+    ("09_bitstream", "slices"),
 ]
 
 
@@ -235,7 +235,7 @@ def leaf_through(browser) -> None:
         assert shown == [i == at for i in range(len(figures))]
 
 
-@pytest.mark.parametrize("name", ["coding_by_hand", "entropy_model_by_hand"])
+@pytest.mark.parametrize("name", ["02_coding_by_hand", "03_entropy_model_by_hand"])
 def test_images_are_leafed_through_without_a_kernel(browser, book, name):
     browser.get((book / f"{name}.html").as_uri())
     leaf_through(browser)
@@ -243,7 +243,7 @@ def test_images_are_leafed_through_without_a_kernel(browser, book, name):
 
 @pytest.mark.slow
 def test_images_are_leafed_through_in_the_lab(lab, browser):
-    browser.get(lab.format("coding_by_hand"))
+    browser.get(lab.format("02_coding_by_hand"))
     run_all(browser)
     slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)

@@ -278,6 +278,6 @@ def test_hooks_and_counters_are_written_once():
     texts = {p.relative_to(library).as_posix(): p.read_text() for p in library.rglob("*.py")}
     # An exercise asks for a hook, and hangs the answer in.
     hooks = {name for name, text in texts.items() if "register_forward" in text}
-    assert hooks == {"layers/hooks.py", "book/checks/nb07.py"}
+    assert hooks == {"layers/hooks.py", "book/checks/ablations.py"}
     counters = {name for name, text in texts.items() if "import FlopCounterMode" in text}
     assert counters == {"evaluation/complexity.py"}

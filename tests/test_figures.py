@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from dictco_lib.book import plots
+from dictco_lib.book.plots import family
 from dictco_lib.book.plots import model as drawings
 from dictco_lib.evaluation.curves import load_curve
 from dictco_lib.evaluation.published import published
@@ -33,6 +35,22 @@ def test_curves_of_one_figure_have_colours_of_their_own():
     curves += [published(n) for n in ("vtm", "dcae", "elic2022", "bmshj2018-hyperprior")]
     colours = [plots.CODEC_STYLES[curve.name]["color"] for curve in curves]
     assert len(set(colours)) == len(colours) == 11
+
+
+def test_a_curve_without_a_style_takes_a_colour_that_no_named_one_has():
+    names = ["SAAF", "mine", "yours", "theirs", "CCA (NeurIPS 2024)"]
+    figure = plots.rd_curves({name: ([0.1, 2.0], [20, 40]) for name in names})
+    colours = [line.get_color() for line in figure.axes[0].get_lines()]
+    assert len(set(colours)) == len(names)
+
+
+def test_names_of_points_side_by_side_lie_on_each_other_nowhere():
+    points = {"a long name": (500, -4.1), "another one": (520, -4.6), "third": (1800, -11.0)}
+    figure = family.rate_against_work(points)
+    figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in figure.axes[0].texts if t.get_text() in points]
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 @pytest.mark.parametrize("count", [2, 5, 9])

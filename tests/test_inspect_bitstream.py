@@ -147,15 +147,15 @@ def test_the_widgets_follow_their_controls(nano, photo, data):
 
 
 def test_the_checkers_tell_right_from_wrong(nano, photo, data, reading, capsys):
-    assert checks.ex_05_1(lambda b: sum((x & 127) << 7 * i for i, x in enumerate(b)))
-    assert not checks.ex_05_1(lambda b: int.from_bytes(b, "little"))
-    assert checks.ex_05_2(1.0, np.eye(10)) and not checks.ex_05_2(0.1, np.eye(10))
+    assert checks.ex_bitstream_1(lambda b: sum((x & 127) << 7 * i for i, x in enumerate(b)))
+    assert not checks.ex_bitstream_1(lambda b: int.from_bytes(b, "little"))
+    assert checks.ex_bitstream_2(1.0, np.eye(10)) and not checks.ex_bitstream_2(0.1, np.eye(10))
     whole, least = prefix(data, 3), prefix(data, 0)
-    assert checks.ex_05_3(least, nano, photo, data, 1.0)
-    assert not checks.ex_05_3(whole, nano, photo, data, 1.0)
-    assert not checks.ex_05_3(least, nano, photo, data, 99.0)
+    assert checks.ex_bitstream_3(least, nano, photo, data, 1.0)
+    assert not checks.ex_bitstream_3(whole, nano, photo, data, 1.0)
+    assert not checks.ex_bitstream_3(least, nano, photo, data, 99.0)
     forged = damage_chunk(reading.container, ChunkType.SLICE, 1000)
-    assert checks.ex_05_4(pack(forged), nano, data)
+    assert checks.ex_bitstream_4(pack(forged), nano, data)
     for answer in (data, flip_bit(data, 9999), None, "nonsense"):
-        assert not checks.ex_05_4(answer, nano, data)
+        assert not checks.ex_bitstream_4(answer, nano, data)
     assert "not done yet" in capsys.readouterr().out

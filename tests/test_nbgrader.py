@@ -24,7 +24,7 @@ from exercises import is_exercise  # noqa: E402
 pytestmark = pytest.mark.slow
 #: Written when the environment is whole.
 INSTALLED = ROOT / "build" / "teach" / "installed"
-PAGE = "coding_by_hand"
+PAGE = "02_coding_by_hand"
 #: Exercise -> its points; and code of a right and of a wrong answer that no solution page holds.
 POINTS = {"ex_coding_1": 1, "ex_coding_2": 2, "ex_coding_3": 2, "ex_coding_4": 3}
 TAKE = """

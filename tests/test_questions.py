@@ -11,7 +11,14 @@ from bs4 import BeautifulSoup
 
 PATHS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 #: Pages that have no questions yet.
-WITHOUT = {"model_transforms", "model_entropy", "model_attention", "03_training"}
+WITHOUT = {
+    "04_model_transforms",
+    "05_model_entropy",
+    "06_model_attention",
+    "07_training",
+    "12_the_family",
+    "13_full_size",
+}
 TAGS = ("details", "summary")
 FOLDED = re.compile(
     r"^<details><summary>(?P<question>.*?)</summary>\n\n(?P<answer>.*?)\n\n</details>$",

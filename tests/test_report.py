@@ -32,8 +32,8 @@ def saved(path) -> dict:
 
 
 def test_right_wrong_and_not_done_are_told_apart(folder, capsys):
-    checks.ex_06_2(9, [30.0, 40.0])
-    checks.ex_06_2(None, [30.0, 40.0])
+    checks.ex_rd_2(9, [30.0, 40.0])
+    checks.ex_rd_2(None, [30.0, 40.0])
     checks.ex_coding_1(4 * 3 * 1 / 8**3, {"A": 4, "N": 3, "B": 1}, "NAB")
     checks.ex_coding_3("many", 1e-5)
     words = capsys.readouterr().out.splitlines()
@@ -42,26 +42,26 @@ def test_right_wrong_and_not_done_are_told_apart(folder, capsys):
     assert report == saved(folder / "report_06_coding.json")
     assert lines[-2:] == ["1 of 8 are right", "saved as report_06_coding.json"]
     assert f"+ ex_coding_1: {words[2]}" in lines and f"- ex_coding_3: {words[3]}" in lines
-    assert ". ex_06_2: not done yet" in lines and ". ex_coding_2: not run yet" in lines
+    assert ". ex_rd_2: not done yet" in lines and ". ex_coding_2: not run yet" in lines
     assert report["kind"] == KIND and (report["right"], report["of"]) == (1, 8)
     entry = report["exercises"]["ex_coding_3"]
     assert entry == {"state": "wrong", "words": words[3], "tries": 1}
-    assert report["exercises"]["ex_06_2"]["tries"] == 1  # None is no try
+    assert report["exercises"]["ex_rd_2"]["tries"] == 1  # None is no try
 
 
 def test_the_last_answer_counts(folder):
     context = [30.0, 40.0]
     for answer in (1.0, 32.596):
-        checks.ex_06_2(answer, context)
-    entry = checks.report()["exercises"]["ex_06_2"]
+        checks.ex_rd_2(answer, context)
+    entry = checks.report()["exercises"]["ex_rd_2"]
     assert (entry["state"], entry["tries"]) == ("right", 2)
-    checks.ex_06_2(31, context)
-    assert checks.report()["exercises"]["ex_06_2"]["state"] == "wrong"
-    assert saved(folder / "report_06.json")["exercises"]["ex_06_2"]["tries"] == 3
+    checks.ex_rd_2(31, context)
+    assert checks.report()["exercises"]["ex_rd_2"]["state"] == "wrong"
+    assert saved(folder / "report_06.json")["exercises"]["ex_rd_2"]["tries"] == 3
 
 
 def test_a_path_or_a_folder_is_taken(folder, tmp_path):
-    checks.ex_06_2(1, [30.0, 40.0])
+    checks.ex_rd_2(1, [30.0, 40.0])
     checks.report(tmp_path / "deep" / "anna.json")
     assert saved(tmp_path / "deep" / "anna.json")["of"] == 4
     checks.report(tmp_path / "deep")
@@ -70,7 +70,7 @@ def test_a_path_or_a_folder_is_taken(folder, tmp_path):
 
 
 def test_what_is_not_ours_is_kept(folder, capsys):
-    checks.ex_06_2(1, [30.0, 40.0])
+    checks.ex_rd_2(1, [30.0, 40.0])
     for text in ("my notes", "[1]", '{"kind": "mine"}', ""):
         (folder / "notes").write_text(text)
         assert checks.report("notes")["of"] == 4
@@ -81,7 +81,7 @@ def test_what_is_not_ours_is_kept(folder, capsys):
 @pytest.mark.parametrize("path", [3, object(), "a\0b", "x" * 5000, "notes/under", b"bytes", [1]])
 def test_nothing_given_as_a_path_ends_the_cell(folder, capsys, path):
     (folder / "notes").write_text("a file")
-    checks.ex_06_2(1, [30.0, 40.0])
+    checks.ex_rd_2(1, [30.0, 40.0])
     assert checks.report(path)["of"] == 4
     assert "not saved: " in capsys.readouterr().out
     assert [p.name for p in folder.iterdir()] == ["notes"]
@@ -94,10 +94,10 @@ def test_without_any_answer_nothing_is_saved(folder, capsys):
 
 
 def test_strange_words_are_bounded_and_saved(folder):
-    checks.ex_06_4("\ud800" + "\x1b[2J" * 900)
-    found = checks.report()["exercises"]["ex_06_4"]
+    checks.ex_rd_4("\ud800" + "\x1b[2J" * 900)
+    found = checks.report()["exercises"]["ex_rd_4"]
     assert len(found["words"]) <= 500 and "\x1b" not in found["words"]
-    assert saved(folder / "report_06.json")["exercises"]["ex_06_4"] == found
+    assert saved(folder / "report_06.json")["exercises"]["ex_rd_4"] == found
 
 
 def run(code: str, folder) -> subprocess.CompletedProcess:
@@ -120,7 +120,7 @@ def test_every_exercise_has_a_record_and_a_notebook_reports_its_own(tmp_path):
     run(
         "from dictco_lib.book.checks.checker import RECORDS\n"
         "assert set(RECORDS) == {n for n in checks.__all__ if n.startswith('ex_')}\n"
-        "checks.ex_06_2(None, [30.0])\nassert checks.report()['of'] == 4",
+        "checks.ex_rd_2(None, [30.0])\nassert checks.report()['of'] == 4",
         tmp_path,
     )
     assert saved(tmp_path / "report_06.json")["right"] == 0

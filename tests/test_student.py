@@ -158,12 +158,12 @@ def page_of(*sources: str, tag: str = "exercise") -> nbformat.NotebookNode:
     "sources",
     [
         ["answer = None"],
-        ["checks.ex_00_1(answer)\nprint(1)"],
-        ["answer = None\nchecks.ex_00_1(answer)\nchecks.ex_00_2(answer)"],
-        ["checks.ex_00_1()"],
-        ["checks.ex_00_1(None)"],
-        ["answer = \nchecks.ex_00_1(answer)"],
-        ["answer = 1\nchecks.ex_00_1(answer)"] * 2,
+        ["checks.ex_quickstart_1(answer)\nprint(1)"],
+        ["answer = None\nchecks.ex_quickstart_1(answer)\nchecks.ex_quickstart_2(answer)"],
+        ["checks.ex_quickstart_1()"],
+        ["checks.ex_quickstart_1(None)"],
+        ["answer = \nchecks.ex_quickstart_1(answer)"],
+        ["answer = 1\nchecks.ex_quickstart_1(answer)"] * 2,
     ],
 )
 def test_an_exercise_that_cannot_be_marked_is_named(sources):
@@ -172,18 +172,18 @@ def test_an_exercise_that_cannot_be_marked_is_named(sources):
 
 
 def test_what_belongs_to_the_question_stays_out_of_the_answer():
-    page = page_of("target = 3\nanswer = None  # hint\n\nchecks.ex_00_1(answer, target);")
+    page = page_of("target = 3\nanswer = None  # hint\n\nchecks.ex_quickstart_1(answer, target);")
     exercises.for_nbgrader(page, {}, "00_page")
     told = [(c.metadata.nbgrader.grade_id, c.source) for c in page.cells[1:]]
-    assert told[0] == ("ex_00_1_given", "target = 3")
+    assert told[0] == ("ex_quickstart_1_given", "target = 3")
     assert told[1][1] == "answer = None  # hint\n### BEGIN SOLUTION\n### END SOLUTION"
-    assert told[2][1].endswith("\n3 * checks.ex_00_1(answer, target)")
+    assert told[2][1].endswith("\n3 * checks.ex_quickstart_1(answer, target)")
 
 
 def test_a_solution_under_another_name_gives_the_answer_its_name():
-    solution = "best = [math.pi]\nchecks.ex_00_1(best[0])"
+    solution = "best = [math.pi]\nchecks.ex_quickstart_1(best[0])"
     found = exercises.solutions_of(page_of("import math", solution, tag="x"))
-    page = page_of("answer = None\nchecks.ex_00_1(answer)")
+    page = page_of("answer = None\nchecks.ex_quickstart_1(answer)")
     exercises.for_nbgrader(page, found, "00_page")
     names: dict = {}
     exec(page.cells[1].source, names)

@@ -20,8 +20,9 @@ TEXTS = sorted(TEACHING.glob("*.md"))
 PLAN = (TEACHING / "plan.md").read_text()
 GUIDE = (TEACHING / "README.md").read_text()
 PAGES = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
+del PAGES["14_notation_and_glossary"]  # for looking things up
 #: Sections that every page has, and that take no minutes of a session.
-USUAL = {"What we learned", "Common mistakes", "References"}
+USUAL = {"Questions", "What we learned", "Common mistakes", "References"}
 
 
 def prose(text: str) -> str:

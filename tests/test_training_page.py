@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dictco_lib.book import checks, plots, widgets
-from dictco_lib.book.checks import nb03
+from dictco_lib.book.checks import training
 from dictco_lib.book.plots import training as training_plots
 from dictco_lib.training.data import noise_seed
 from dictco_lib.training.loop import train
@@ -99,6 +99,6 @@ def test_gaps_have_a_bar_each_and_their_numbers():
 @pytest.mark.parametrize(("loss", "is_right"), [(70_000.0, True), (500.0, False)])
 def test_an_exploded_run_may_end_anywhere_above(monkeypatch, capsys, loss, is_right):
     entries = [{"loss": v, "first": 100, "bpp": 1, "psnr": 9, "mse": 0.1} for v in (40.0, 50_000.0)]
-    monkeypatch.setattr(nb03, "_last_entries", lambda recipe, rates: entries)
-    assert checks.ex_03_4({2e-3: 40.5, 1e-2: loss}, None, (2e-3, 1e-2)) is is_right
+    monkeypatch.setattr(training, "_last_entries", lambda recipe, rates: entries)
+    assert checks.ex_training_4({2e-3: 40.5, 1e-2: loss}, None, (2e-3, 1e-2)) is is_right
     assert is_right or "ends at 50000.000 here" in capsys.readouterr().out

@@ -1,9 +1,24 @@
 """Checkers of the notebooks' exercises: they print what is right or what differs, never raise."""
 
+from dictco_lib.book.checks.ablations import (
+    ex_ablations_1,
+    ex_ablations_2,
+    ex_ablations_3,
+    ex_ablations_4,
+    ex_ablations_5,
+)
+from dictco_lib.book.checks.bitstream import (
+    ex_bitstream_1,
+    ex_bitstream_2,
+    ex_bitstream_3,
+    ex_bitstream_4,
+)
 from dictco_lib.book.checks.coding import ex_coding_1, ex_coding_2, ex_coding_3, ex_coding_4
 from dictco_lib.book.checks.entropy import ex_entropy_1, ex_entropy_2, ex_entropy_3, ex_entropy_4
+from dictco_lib.book.checks.experts import ex_experts_1, ex_experts_2, ex_experts_3, ex_experts_4
 from dictco_lib.book.checks.family import ex_family_1, ex_family_2, ex_family_3, ex_family_4
 from dictco_lib.book.checks.full_size import ex_full_1, ex_full_2, ex_full_3, ex_full_4
+from dictco_lib.book.checks.lossy import ex_lossy_1, ex_lossy_2, ex_lossy_3, ex_lossy_4
 from dictco_lib.book.checks.model_attention import (
     ex_model_attention_1,
     ex_model_attention_2,
@@ -22,45 +37,27 @@ from dictco_lib.book.checks.model_transforms import (
     ex_model_transforms_3,
     ex_model_transforms_4,
 )
-from dictco_lib.book.checks.nb00 import ex_00_1, ex_00_2, ex_00_3
-from dictco_lib.book.checks.nb01 import ex_01_1, ex_01_2, ex_01_3, ex_01_4
-from dictco_lib.book.checks.nb03 import ex_03_1, ex_03_2, ex_03_3, ex_03_4, ex_03_5
-from dictco_lib.book.checks.nb04 import ex_04_1, ex_04_2, ex_04_3, ex_04_4
-from dictco_lib.book.checks.nb05 import ex_05_1, ex_05_2, ex_05_3, ex_05_4
-from dictco_lib.book.checks.nb06 import ex_06_1, ex_06_2, ex_06_3, ex_06_4
-from dictco_lib.book.checks.nb07 import ex_07_1, ex_07_2, ex_07_3, ex_07_4, ex_07_5
+from dictco_lib.book.checks.quickstart import ex_quickstart_1, ex_quickstart_2, ex_quickstart_3
+from dictco_lib.book.checks.rd import ex_rd_1, ex_rd_2, ex_rd_3, ex_rd_4
 from dictco_lib.book.checks.report import report
+from dictco_lib.book.checks.training import (
+    ex_training_1,
+    ex_training_2,
+    ex_training_3,
+    ex_training_4,
+    ex_training_5,
+)
 
 __all__ = [
-    "ex_00_1",
-    "ex_00_2",
-    "ex_00_3",
-    "ex_01_1",
-    "ex_01_2",
-    "ex_01_3",
-    "ex_01_4",
-    "ex_03_1",
-    "ex_03_2",
-    "ex_03_3",
-    "ex_03_4",
-    "ex_03_5",
-    "ex_04_1",
-    "ex_04_2",
-    "ex_04_3",
-    "ex_04_4",
-    "ex_05_1",
-    "ex_05_2",
-    "ex_05_3",
-    "ex_05_4",
-    "ex_06_1",
-    "ex_06_2",
-    "ex_06_3",
-    "ex_06_4",
-    "ex_07_1",
-    "ex_07_2",
-    "ex_07_3",
-    "ex_07_4",
-    "ex_07_5",
+    "ex_ablations_1",
+    "ex_ablations_2",
+    "ex_ablations_3",
+    "ex_ablations_4",
+    "ex_ablations_5",
+    "ex_bitstream_1",
+    "ex_bitstream_2",
+    "ex_bitstream_3",
+    "ex_bitstream_4",
     "ex_coding_1",
     "ex_coding_2",
     "ex_coding_3",
@@ -69,6 +66,10 @@ __all__ = [
     "ex_entropy_2",
     "ex_entropy_3",
     "ex_entropy_4",
+    "ex_experts_1",
+    "ex_experts_2",
+    "ex_experts_3",
+    "ex_experts_4",
     "ex_family_1",
     "ex_family_2",
     "ex_family_3",
@@ -77,6 +78,10 @@ __all__ = [
     "ex_full_2",
     "ex_full_3",
     "ex_full_4",
+    "ex_lossy_1",
+    "ex_lossy_2",
+    "ex_lossy_3",
+    "ex_lossy_4",
     "ex_model_attention_1",
     "ex_model_attention_2",
     "ex_model_attention_3",
@@ -89,5 +94,17 @@ __all__ = [
     "ex_model_transforms_2",
     "ex_model_transforms_3",
     "ex_model_transforms_4",
+    "ex_quickstart_1",
+    "ex_quickstart_2",
+    "ex_quickstart_3",
+    "ex_rd_1",
+    "ex_rd_2",
+    "ex_rd_3",
+    "ex_rd_4",
+    "ex_training_1",
+    "ex_training_2",
+    "ex_training_3",
+    "ex_training_4",
+    "ex_training_5",
     "report",
 ]

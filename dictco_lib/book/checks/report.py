@@ -44,7 +44,7 @@ def report(path: str | os.PathLike | None = None) -> dict:
 
 
 def _group(name: str) -> str:
-    """What the names of a notebook's exercises share: 05 of ex_05_2."""
+    """What the names of a notebook's exercises share: 05 of ex_bitstream_2."""
     return name.removeprefix("ex_").rpartition("_")[0]
 
 

@@ -231,7 +231,9 @@ def rd_curves(
     """
     if axis is None:
         _, axis = plt.subplots(figsize=(8.5, 4.5) if len(curves) <= 6 else (9.5, 5.5))
-    unknown = itertools.cycle(_OTHER_STYLES)
+    taken = {CODEC_STYLES[name]["color"] for name in curves if name in CODEC_STYLES}
+    free = [style for style in _OTHER_STYLES if style["color"] not in taken]
+    unknown = itertools.cycle(free or _OTHER_STYLES)
     for name, (bpp, psnr) in curves.items():
         style = CODEC_STYLES.get(name) or next(unknown)
         line = {"ls": "--", "lw": 1, "ms": 5.5} if name in published else {"lw": 1.8, "ms": 6}

@@ -86,13 +86,18 @@ def rate_against_work(points: Mapping[str, tuple[float, float]]) -> Figure:
             and BD-rate against VTM in percent.
     """
     figure, axis = plt.subplots(figsize=(7, 3.8))
+    furthest, drawn = max(work for work, _ in points.values()), []
     for name, (work, rate) in points.items():
         axis.plot(work, rate, "o", color=VERMILION, ms=8)
-        axis.annotate(name, (work, rate), (7, 4), textcoords="offset points")
+        # Two that lie side by side have their names above and below.
+        is_close = any(abs(work - w) < furthest / 8 and abs(rate - r) < 1.5 for w, r in drawn)
+        drawn.append((work, rate))
+        offset, side = ((-7, -14), "right") if is_close else ((7, 4), "left")
+        axis.annotate(name, (work, rate), offset, textcoords="offset points", ha=side)
     axis.axhline(0, color="black", lw=0.8)
     axis.annotate("VTM", (0, 0), (4, 4), xycoords=("axes fraction", "data"),
                   textcoords="offset points")  # fmt: skip
     axis.set(xlabel="thousand multiply-accumulates per pixel", ylabel="BD-rate against VTM (%)")
-    axis.set_xlim(0, 1.2 * max(work for work, _ in points.values()))
+    axis.set_xlim(0, 1.2 * furthest)
     axis.margins(y=0.15)
     return figure
