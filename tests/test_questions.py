@@ -18,6 +18,7 @@ WITHOUT = {
     "07_training",
     "12_the_family",
     "13_full_size",
+    "14_notation_and_glossary",
 }
 TAGS = ("details", "summary")
 FOLDED = re.compile(

@@ -39,8 +39,8 @@ def test_right_wrong_and_not_done_are_told_apart(folder, capsys):
     words = capsys.readouterr().out.splitlines()
     report = checks.report()
     lines = capsys.readouterr().out.splitlines()
-    assert report == saved(folder / "report_06_coding.json")
-    assert lines[-2:] == ["1 of 8 are right", "saved as report_06_coding.json"]
+    assert report == saved(folder / "report_coding_rd.json")
+    assert lines[-2:] == ["1 of 8 are right", "saved as report_coding_rd.json"]
     assert f"+ ex_coding_1: {words[2]}" in lines and f"- ex_coding_3: {words[3]}" in lines
     assert ". ex_rd_2: not done yet" in lines and ". ex_coding_2: not run yet" in lines
     assert report["kind"] == KIND and (report["right"], report["of"]) == (1, 8)
@@ -57,7 +57,7 @@ def test_the_last_answer_counts(folder):
     assert (entry["state"], entry["tries"]) == ("right", 2)
     checks.ex_rd_2(31, context)
     assert checks.report()["exercises"]["ex_rd_2"]["state"] == "wrong"
-    assert saved(folder / "report_06.json")["exercises"]["ex_rd_2"]["tries"] == 3
+    assert saved(folder / "report_rd.json")["exercises"]["ex_rd_2"]["tries"] == 3
 
 
 def test_a_path_or_a_folder_is_taken(folder, tmp_path):
@@ -65,7 +65,7 @@ def test_a_path_or_a_folder_is_taken(folder, tmp_path):
     checks.report(tmp_path / "deep" / "anna.json")
     assert saved(tmp_path / "deep" / "anna.json")["of"] == 4
     checks.report(tmp_path / "deep")
-    assert saved(tmp_path / "deep" / "report_06.json")["of"] == 4
+    assert saved(tmp_path / "deep" / "report_rd.json")["of"] == 4
     checks.report(tmp_path / "deep" / "anna.json")  # one of ours is replaced
 
 
@@ -97,7 +97,7 @@ def test_strange_words_are_bounded_and_saved(folder):
     checks.ex_rd_4("\ud800" + "\x1b[2J" * 900)
     found = checks.report()["exercises"]["ex_rd_4"]
     assert len(found["words"]) <= 500 and "\x1b" not in found["words"]
-    assert saved(folder / "report_06.json")["exercises"]["ex_rd_4"] == found
+    assert saved(folder / "report_rd.json")["exercises"]["ex_rd_4"] == found
 
 
 def run(code: str, folder) -> subprocess.CompletedProcess:
@@ -123,4 +123,4 @@ def test_every_exercise_has_a_record_and_a_notebook_reports_its_own(tmp_path):
         "checks.ex_rd_2(None, [30.0])\nassert checks.report()['of'] == 4",
         tmp_path,
     )
-    assert saved(tmp_path / "report_06.json")["right"] == 0
+    assert saved(tmp_path / "report_rd.json")["right"] == 0

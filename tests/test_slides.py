@@ -130,9 +130,10 @@ def test_every_page_is_a_deck_with_its_figures(decks, name):
     soup = page(decks, name)
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     drawn = sum(len(slides.figures(cell)) for cell in notebook.cells)
-    assert len(soup.select(".figure")) == drawn > 0
+    is_course = name != "14_notation_and_glossary"  # which is for looking things up
+    assert len(soup.select(".figure")) == drawn and bool(drawn) == is_course
     assert all(section.h2.text for section in soup.select("section"))
-    assert len(soup.select("section")) >= 10
+    assert len(soup.select("section")) >= 10 or not is_course
     for code in soup.select("code, pre, style, script"):
         code.decompose()
     text = " ".join(section.text for section in soup.select("section"))

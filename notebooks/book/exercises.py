@@ -25,7 +25,7 @@ class ExerciseError(DictcoError):
 
 @dataclass(frozen=True)
 class Exercise:
-    """The parts of a cell that ends in ``checks.ex_NN_k(answer, ...)``.
+    """The parts of a cell that ends in ``checks.ex_TOPIC_k(answer, ...)``.
 
     Args:
         name: of the checker.

@@ -22,7 +22,7 @@ def report(path: str | os.PathLike | None = None) -> dict:
     It never raises: what could not be saved is said.
 
     Args:
-        path: of the file, or a folder for it; ``report_NN.json`` in the working folder without
+        path: of the file, or a folder for it; ``report_TOPIC.json`` in the working folder without
             it, with what the names of the notebook's exercises share.
 
     Returns:
@@ -44,7 +44,7 @@ def report(path: str | os.PathLike | None = None) -> dict:
 
 
 def _group(name: str) -> str:
-    """What the names of a notebook's exercises share: 05 of ex_bitstream_2."""
+    """What the names of a notebook's exercises share: bitstream of ex_bitstream_2."""
     return name.removeprefix("ex_").rpartition("_")[0]
 
 
