@@ -19,7 +19,7 @@ from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.coding import decode_image, decode_latent, encode, read_header, to_latent
 from dictco_lib.errors import BadChecksum, BadHeader, BitstreamError, DictcoError, OptionError
-from dictco_lib.evaluation.memory import large_photo, measure_memory
+from dictco_lib.evaluation.memory import large_image, measure_memory
 from dictco_lib.images import pack_plane, read_image, rounded, unpack_plane, write_image
 from dictco_lib.images.planes import image_samples
 from dictco_lib.models.codec import pad_to_stride
@@ -294,7 +294,7 @@ def test_memory_grows_by_the_samples_of_the_image_and_little_else(nano, tmp_path
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     # Both are so large that a block of tiles lies amid others, with all its surroundings.
     for name, side in (("small", 2600), ("large", 4300)):
-        write_image(Image.fromarray(large_photo(side, side)), tmp_path / f"{name}.png")
+        write_image(Image.fromarray(large_image(side, side)), tmp_path / f"{name}.png")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), "nano.safetensors"],
         cwd=tmp_path,

@@ -69,12 +69,12 @@ def properties(pixels: np.ndarray, side: int = 16) -> dict[str, np.ndarray]:
     }
 
 
-def correlations(weights: Sequence[Tensor], found: Sequence[dict[str, np.ndarray]]) -> dict:
+def correlations(weights: Sequence[Tensor], seen: Sequence[dict[str, np.ndarray]]) -> dict:
     """How each entry's attention goes along with simple properties of the places.
 
     Args:
         weights: of each image, from :func:`entry_weights`.
-        found: of each image, from :func:`properties`.
+        seen: of each image, from :func:`properties`.
 
     Returns:
         Name of the property -> correlation over all places of all images, (h, K, N).
@@ -84,8 +84,8 @@ def correlations(weights: Sequence[Tensor], found: Sequence[dict[str, np.ndarray
     places = places - places.mean(3, keepdims=True)
     spread = np.sqrt((places**2).mean(3)) + 1e-12
     found = {}
-    for name in found[0]:
-        values = np.concatenate([m[name].ravel() for m in found])
+    for name in seen[0]:
+        values = np.concatenate([m[name].ravel() for m in seen])
         values = (values - values.mean()) / values.std()
         found[name] = (places @ values) / len(values) / spread
     return found
