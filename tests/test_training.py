@@ -17,14 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dictco_lib.checkpoints import fingerprint, load_checkpoint
+from dictco_lib.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from dictco_lib.cli import main
-from dictco_lib.config import NANO
-from dictco_lib.errors import ConfigError, RecipeError
+from dictco_lib.config import LMBDAS, LMBDAS_MS_SSIM, NANO
+from dictco_lib.errors import CheckpointError, ConfigError, RecipeError
 from dictco_lib.models import PRESETS, DictionaryCodec, preset
 from dictco_lib.training.data import DEMO, Batches, Share, TrainingImages, random_crop, uniforms
 from dictco_lib.training.loop import train, validation_crops
-from dictco_lib.training.loss import rate_distortion
+from dictco_lib.training.loss import load_teacher, rate_distortion, unlike_teacher
 from dictco_lib.training.recipe import Recipe, load_recipe
 from dictco_lib.training.routing import balance_loss, routing_statistics
 from dictco_lib.training.trainer import Trainer
@@ -269,6 +269,74 @@ def test_ms_ssim_can_be_trained_on(recipe):
     likelihoods = {"y": torch.ones(1, 1, 1, 1), "z": torch.ones(1, 1, 1, 1)}
     terms = rate_distortion({"x_hat": x, "likelihoods": likelihoods}, x, torch.ones(1), "ms-ssim")
     assert terms["loss"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mix_is_half_of_each_distortion_at_the_lambdas_that_stand_side_by_side():
+    x = torch.rand(3, 3, 192, 192, generator=torch.manual_seed(0))
+    out = {"x_hat": (x + 0.1 * torch.rand_like(x)).clamp(0, 1)}
+    out["likelihoods"] = {name: torch.full((3, 1, 1, 1), 0.5) for name in "yz"}
+    levels = [0, 3, 5]
+    mse, similarity = (
+        rate_distortion(out, x, torch.tensor([lmbdas[i] for i in levels]), distortion)["loss"]
+        for lmbdas, distortion in ((LMBDAS, "mse"), (LMBDAS_MS_SSIM, "ms-ssim"))
+    )
+    mix = rate_distortion(out, x, torch.tensor([LMBDAS[i] for i in levels]), "mix")
+    torch.testing.assert_close(mix["loss"], (mse + similarity) / 2)
+    assert (mix["loss"] > mix["bpp"]).all() and {"psnr", "ms_ssim"} <= mix.keys()
+
+
+def test_a_mix_can_be_trained_on(recipe):
+    train(replace(recipe, distortion="mix", crop=192, steps=1), "cpu", progress=False)
+    assert 0 < read_log(recipe)[0]["ms_ssim"] < 1
+
+
+@pytest.fixture
+def taught(recipe, tmp_path):
+    """A recipe whose teacher has its student's shape, and that teacher."""
+    teacher = DictionaryCodec(recipe.config).eval()
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(teacher, path)
+    return replace(recipe, pca_start=False, teacher=str(path), teacher_weight=2.0), teacher
+
+
+def test_a_teacher_pulls_and_stays_as_it_was(taught):
+    recipe, teacher = taught
+    recipe = replace(recipe, steps=15, warmup=1, log_every=5, lr=2e-3, transform_lr=2e-3)
+    alone = replace(recipe, teacher=None, out=recipe.out + "_alone")
+    x = Trainer(recipe, "cpu").batches[0][0]
+    lmbda = torch.full((len(x),), NANO.lmbda(50))
+    apart = []
+    for r in (recipe, alone):
+        train(r, "cpu", progress=False)
+        student = load_checkpoint(Path(r.out) / "last.safetensors")
+        assert student.state_dict().keys() == teacher.state_dict().keys()  # it holds no teacher
+        with torch.no_grad():
+            apart.append(unlike_teacher(student(x, 50), teacher(x, 50), lmbda).mean().item())
+    assert apart[0] < 0.9 * apart[1]
+    assert "unlike_teacher" in read_log(recipe)[0] and "unlike_teacher" not in read_log(alone)[0]
+    again = load_checkpoint(recipe.teacher)
+    assert all(map(torch.equal, again.parameters(), teacher.parameters()))
+
+
+def test_what_a_teacher_adds_is_its_image_at_the_price_of_x_and_the_relative_distance_of_y():
+    x = torch.rand(2, 3, 64, 64, generator=torch.manual_seed(0))
+    y, lmbda = torch.randn(2, 4, 4, 4), torch.tensor([0.01, 0.02])
+    out = {"x_hat": x + 0.1, "para": {"y": 1.5 * y}}
+    mine = unlike_teacher(out, {"x_hat": x, "para": {"y": y}}, lmbda)
+    torch.testing.assert_close(mine, lmbda * 255**2 * 0.01 + 0.25)
+    narrow = {"x_hat": x, "para": {"y": y[:, :2]}}  # another latent: the image alone
+    torch.testing.assert_close(unlike_teacher(out, narrow, lmbda), lmbda * 255**2 * 0.01)
+
+
+def test_a_teacher_of_other_rates_is_refused(taught):
+    recipe, _ = taught
+    other = replace(recipe, model="dcae", lmbda=0.013, batch_size=1)
+    with pytest.raises(RecipeError, match="lambdas"):
+        load_teacher(other)
+    with pytest.raises(RecipeError, match="squared error"):
+        replace(recipe, distortion="ms-ssim", crop=192)
+    with pytest.raises(CheckpointError):
+        load_teacher(replace(recipe, teacher="nowhere.safetensors"))
 
 
 def test_validation_images_too_small_for_ms_ssim_are_named_at_the_start(recipe, tmp_path, photo):

@@ -66,7 +66,7 @@ def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer
     recipe, is_main = trainer.recipe, trainer.accelerator.is_main_process
     is_resumed = trainer.resume()
     crops = validation_crops(recipe.validation)
-    if recipe.distortion == "ms-ssim" and any(min(c.shape[2:]) <= MS_SSIM_MIN_SIDE for c in crops):
+    if recipe.distortion != "mse" and any(min(c.shape[2:]) <= MS_SSIM_MIN_SIDE for c in crops):
         raise RecipeError(
             f"MS-SSIM needs validation images with sides above {MS_SSIM_MIN_SIDE}; remove smaller"
         )

@@ -18,10 +18,10 @@ FREE = {
     "data", "validation", "out", "start", "steps", "threads", "workers", "cache_mb", "log_every",
     "save_every", "validate_every", "lr", "transform_lr", "prior_lr", "aux_lr", "clip_norm",
     "final", "precision", "channels_last", "compile", "accumulate", "save_minutes", "branch",
-    "decay_steps",
+    "decay_steps", "teacher",
 }  # fmt: skip
 _CHOICES = {
-    "distortion": ("mse", "ms-ssim"),
+    "distortion": ("mse", "ms-ssim", "mix"),
     "schedule": ("cosine", "multistep", "constant"),
     "precision": ("float32", "bf16", "auto"),
     "routing": ("none", "aux", "bias"),
@@ -36,8 +36,9 @@ _POSITIVE = {
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "warmup": 10**9, "workers": 128, "seed": 2**31 - 1, "final": 1, "perceptual": 1e6,
-    "routing_weight": 1e6, "pca_lap": 0.5, "decay_steps": 10**9,
+    "routing_weight": 1e6, "teacher_weight": 1e6, "pca_lap": 0.5, "decay_steps": 10**9,
 }  # fmt: skip
+_FILES = ("start", "branch", "teacher")  # checkpoints, named relative to the recipe
 _MAX_PART = 2**26  # pixels that one step computes at once: each takes about a kilobyte
 _MAX_NAMES, _MAX_NAME = 10_000, 4096
 _MAX_FILE = 2**20
@@ -62,10 +63,12 @@ class Recipe:
     accumulate: int = 1  # parts that each process computes its share of a batch in
     crop: int = 128  # side of a training crop in pixels, a multiple of 64
     scale: float = 1.0  # images shrink by a random factor from this one to 1
-    distortion: str = "mse"  # or "ms-ssim"
+    distortion: str = "mse"  # or "ms-ssim", or "mix": half of each
     lmbda: float | None = None  # for fixed-rate models; variable-rate ones draw theirs per image
     balance: float = 0.0  # images weigh lmbda**-balance: 0.5 makes all rates count about alike
     perceptual: float = 0.0  # weight of LPIPS, if the package `lpips` is there
+    teacher: str | None = None  # checkpoint to learn from, relative to the recipe (distillation)
+    teacher_weight: float = 0.5  # what its image and its latent count beside the rate and x
     routing: str = "none"  # how expert load is balanced: "aux" (a loss), "bias" (top-k models)
     routing_weight: float = 0.01  # of the auxiliary loss; step of the bias
     lr: float = 5e-4  # Adam, of the entropy model, after the warm-up
@@ -144,8 +147,10 @@ class Recipe:
         part = -(-self.batch_size // self.accumulate) * self.crop**2
         advice = f"a step would compute {part} pixels at once, at most {_MAX_PART}: accumulate more"
         self._check(part <= _MAX_PART, "batch_size", advice)
-        if self.distortion == "ms-ssim":
+        if self.distortion != "mse":
             self._check(self.crop >= _MS_SSIM_CROP, "crop", f"MS-SSIM needs {_MS_SSIM_CROP}")
+        if self.teacher:
+            self._check(self.distortion != "ms-ssim", "teacher", "it teaches squared error")
         if self.pca_start:
             self._check(self.start is None, "start", "it excludes pca_start; remove one of them")
             is_fit = config.family == "dictionary" and not config.batch_norm
@@ -184,7 +189,7 @@ class Recipe:
     def settings(self) -> dict:
         """What others need to know of it: everything but this machine's paths."""
         values = {k: v for k, v in asdict(self).items() if k not in ("data", "validation", "out")}
-        return values | {k: values[k] and Path(values[k]).name for k in ("start", "branch")}
+        return values | {k: values[k] and Path(values[k]).name for k in _FILES}
 
     def check_continues(self, old: dict, where: Path) -> None:
         """Raise unless a run by the recipe ``old`` may go on by this one.
@@ -274,7 +279,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     for field in ("data", "validation"):
         object.__setattr__(recipe, field, tuple(resolve(name) for name in getattr(recipe, field)))
     object.__setattr__(recipe, "out", resolve(recipe.out))
-    for field in ("start", "branch"):
+    for field in _FILES:
         if getattr(recipe, field):
             object.__setattr__(recipe, field, resolve(getattr(recipe, field)))
     return recipe
