@@ -8,11 +8,13 @@ import pickle
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import dictco_lib
+from dictco_lib.book.inspect.ablations import rd_curves
 from dictco_lib.checkpoints import (
     export,
     fingerprint,
@@ -23,6 +25,8 @@ from dictco_lib.checkpoints import (
 from dictco_lib.checkpoints.native import read_info
 from dictco_lib.config import NANO
 from dictco_lib.errors import CheckpointError
+from dictco_lib.evaluation.bdrate import compare
+from dictco_lib.images import demo_images, read_image
 from dictco_lib.models import DictionaryCodec
 
 
@@ -73,9 +77,59 @@ def test_the_fingerprint_sees_the_running_statistics_of_batch_norm():
     assert fingerprint(model) != before
 
 
-def test_exporting_twice_changes_nothing_more(saved, tmp_path):
-    export(saved, tmp_path / "once.safetensors")
-    export(tmp_path / "once.safetensors", tmp_path / "twice.safetensors")
+def test_rows_of_8_bits_are_within_half_a_step_and_leave_the_transforms_alone(nano, tmp_path):
+    save_checkpoint(nano, tmp_path / "whole.safetensors")
+    export(tmp_path / "whole.safetensors", tmp_path / "small.safetensors", rows8=True)
+    small = load_checkpoint(tmp_path / "small.safetensors")
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("small", "whole")]
+    assert sizes[0] < 0.5 * sizes[1]
+    for key, value in load_checkpoint(tmp_path / "whole.safetensors").named_parameters():
+        off = (small.get_parameter(key) - value).abs().flatten(1 if value.dim() > 1 else 0)
+        most = value.abs().max() * 2**-11
+        if key.startswith("latent_codec.") and value.dim() > 1 and value.numel() > 4096:
+            most = value.abs().max() / 127 / 2 * 1.001
+        assert off.max() <= most, key
+
+
+def test_weights_in_rows_of_8_bits_cost_at_most_a_third_of_a_percent(classroom, tmp_path):
+    save_checkpoint(classroom, tmp_path / "whole.safetensors")
+    export(tmp_path / "whole.safetensors", tmp_path / "small.safetensors", rows8=True)
+    small = load_checkpoint(tmp_path / "small.safetensors")
+    images = {
+        name: read_image(np.ascontiguousarray(read_image(path).samples[:256, :256]))
+        for name, path in demo_images().items()
+    }
+    whole, rounded = (rd_curves(m, images, (0, 50, 100)) for m in (classroom, small))
+    costs = [compare(whole[name], rounded[name]).rate for name in images]
+    assert abs(sum(costs) / len(costs)) < 0.3, costs
+
+
+def test_steps_without_their_integers_are_named(saved, tmp_path):
+    path = tmp_path / "small.safetensors"
+    export(saved, path, rows8=True)
+    state = load_file(path)
+    key = next(key for key, value in state.items() if value.dtype == torch.int8)
+    steps = f"{key}.steps_of_rows"
+    damaged = [
+        {k: v for k, v in state.items() if k != key},
+        state | {steps: state[steps][:0]},
+        state | {steps: torch.ones(7)},
+        state | {steps: state[steps].view(1, -1)},
+        state | {steps: state[steps] * float("nan")},
+        {k: v for k, v in state.items() if k != steps},
+    ]
+    metadata = {"format": "dictco-checkpoint-1"}
+    metadata |= {part: json.dumps(table) for part, table in read_info(path).items()}
+    for tensors in damaged:
+        save_file(tensors, tmp_path / "bad.safetensors", metadata=metadata)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("rows8", [False, True])
+def test_exporting_twice_changes_nothing_more(saved, tmp_path, rows8):
+    export(saved, tmp_path / "once.safetensors", rows8=rows8)
+    export(tmp_path / "once.safetensors", tmp_path / "twice.safetensors", rows8=rows8)
     once, twice = (load_checkpoint(tmp_path / f"{n}.safetensors") for n in ("once", "twice"))
     assert fingerprint(once) == fingerprint(twice)
     size = (tmp_path / "once.safetensors").stat().st_size

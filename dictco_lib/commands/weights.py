@@ -69,6 +69,10 @@ def add_export(command: Declare) -> None:
     )  # fmt: skip
     sub.add_argument("input", metavar="IN.safetensors")
     sub.add_argument("output", metavar="OUT.safetensors")
+    sub.add_argument(
+        "--rows8", action="store_true",
+        help="matrices of the entropy model as 8-bit integers: smaller, up to 0.3 %% more bits",
+    )  # fmt: skip
     add_force(sub, "replace OUT even if it is not halved yet")
 
 
@@ -77,7 +81,7 @@ def export(args: argparse.Namespace) -> None:
     from dictco_lib import checkpoints
 
     may_replace(args.output, args.force, checkpoints.is_halved, "a halved checkpoint")
-    checkpoints.export(args.input, args.output)
+    checkpoints.export(args.input, args.output, rows8=args.rows8)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
 
 
