@@ -16,6 +16,8 @@ LMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.05)
 LMBDAS_MS_SSIM = (2.40, 4.58, 8.73, 16.64, 31.73, 60.5)
 #: The five scales of MS-SSIM with an 11-pixel window need sides larger than this.
 MS_SSIM_MIN_SIDE = 160
+#: The six scales of SSIMULACRA 2, the last of eight pixels, need sides larger than this.
+SSIMULACRA2_MIN_SIDE = 224
 #: Left out of a saved configuration at their defaults: models of before they existed keep their
 #: fingerprints.
 _LATER_FIELDS = ("top_k", "ported")

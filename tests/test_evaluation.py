@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
@@ -15,14 +16,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
+from ssimulacra2 import compute_ssimulacra2
+from ssimulacra2 import ssimulacra2 as package
 
 from dictco_lib.checkpoints import fingerprint, save_checkpoint
 from dictco_lib.cli import main
-from dictco_lib.errors import DictcoError, ImageError, QualityError
+from dictco_lib.errors import CurveError, DictcoError, ImageError, QualityError
 from dictco_lib.evaluation import sharding
+from dictco_lib.evaluation.classical import CODECS
+from dictco_lib.evaluation.classical import decode_image as decode
 from dictco_lib.evaluation.curves import load_curve, load_per_image
 from dictco_lib.evaluation.measure import batches
-from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
+from dictco_lib.evaluation.metrics import cosine_kernel, decibels, ms_ssim, psnr, ssimulacra2
 from dictco_lib.evaluation.rd import (
     evaluate,
     images_in,
@@ -46,6 +52,48 @@ def test_ms_ssim_needs_five_scales(photo):
     assert ms_ssim(photo[:100], photo[:100]) is None
     assert decibels(0.99) == pytest.approx(20)
     assert decibels(1.0) == math.inf
+
+
+@pytest.fixture(scope="module")
+def jpegs():
+    """A photograph of 256x225, and what JPEG makes of it at three qualities."""
+    pixels = np.ascontiguousarray(data.astronaut()[:225, 100:356])
+    return pixels, [decode(CODECS["jpeg_420"].encode(pixels, q)) for q in (10, 50, 95)]
+
+
+def test_ssimulacra_2_is_a_scale_of_quality(jpegs, photo):
+    pixels, decoded = jpegs
+    assert ssimulacra2(pixels, pixels) == 100
+    scores = [ssimulacra2(pixels, image) for image in decoded]
+    assert scores == sorted(scores) and scores[0] < 20 and scores[-1] > 85
+    # All four borders are treated alike (those of the package are not).
+    turned = (image.transpose(1, 0, 2) for image in (pixels, decoded[1]))
+    assert ssimulacra2(*turned) == pytest.approx(scores[1], abs=1e-9)
+    assert ssimulacra2(pixels[:224], decoded[0][:224]) is None  # too small for six scales
+
+
+def test_ssimulacra_2_is_that_of_the_package_but_for_its_borders(jpegs, monkeypatch):
+    pixels, decoded = jpegs
+    files = [io.BytesIO() for _ in range(2)]
+    for image, file in zip((pixels, decoded[2]), files, strict=True):
+        Image.fromarray(image).save(file, "ppm")
+    theirs = compute_ssimulacra2(*files)
+    assert 0.01 < abs(ssimulacra2(pixels, decoded[2]) - theirs) < 1
+    monkeypatch.setattr("dictco_lib.evaluation.metrics._blurred", package.blur_image)
+    assert ssimulacra2(pixels, decoded[2]) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_blur_of_ssimulacra_2_is_what_the_recursive_filter_computes():
+    kernel = cosine_kernel(1.5)
+    offsets = np.arange(-5, 6)
+    assert kernel.sum() == pytest.approx(1) and kernel @ offsets == pytest.approx(0)
+    assert kernel @ offsets**2 == pytest.approx(1.5**2)
+    gaussian = np.exp(-(offsets**2) / (2 * 1.5**2))
+    assert abs(kernel - gaussian / gaussian.sum()).max() < 0.005
+    # Three cosines: a linear recurrence of order six without its input gives every next weight.
+    omega = np.array([1, 3, 5]) * np.pi / 10
+    recurrence = np.poly(np.concatenate([np.exp(1j * omega), np.exp(-1j * omega)])).real
+    assert np.convolve(kernel, recurrence, "valid") == pytest.approx(np.zeros(5), abs=1e-12)
 
 
 @pytest.fixture
@@ -278,3 +326,45 @@ def test_empty_folders_are_named(tmp_path):
         images_in(tmp_path)
     with pytest.raises(ImageError, match="no folder"):
         images_in(tmp_path / "none")
+
+
+def test_ssimulacra_2_is_in_reports_on_demand_and_makes_curves(
+    capsys, nano, jpegs, photo, tmp_path
+):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(jpegs[0]).save(tmp_path / "photos" / "large.png")
+    Image.fromarray(photo).save(tmp_path / "photos" / "small.png")
+    plain, ours = tmp_path / "plain.json", tmp_path / "ours.json"
+    arguments = ["evaluate", tmp_path / "photos", "--quality", 0, 50, 100, "--device", "cpu"]
+    arguments += ["--model", tmp_path / "nano.safetensors", "--mode", "estimated", "--out"]
+    assert main([str(a) for a in (*arguments, plain)]) == 0
+    assert "ssimulacra2" not in json.loads(plain.read_text())["per_image"][0]
+    assert main([str(a) for a in (*arguments, ours, "--ssimulacra2")]) == 0
+    printed = capsys.readouterr().out
+    assert "SSIMUL. 2" in printed
+    assert "SSIMULACRA 2 of 1 of 2 images; without small.png (a side up to 224)" in printed
+    report = json.loads(ours.read_text())
+    assert report["setup"]["versions"]["ssimulacra2"] == "0.3.0"
+    large = [row["ssimulacra2"] for row in report["per_image"] if row["image"] == "large.png"]
+    assert report["results"]["ssimulacra2"] == large == sorted(large)
+    assert load_per_image(ours, "SSIMULACRA 2").keys() == {"large.png"}
+
+    arguments = ["anchors", tmp_path / "photos", "--codecs", "jpeg_420", "--ssimulacra2", "--out"]
+    assert main([str(a) for a in (*arguments, tmp_path / "anchors")]) == 0
+    assert "SSIMULACRA 2" in capsys.readouterr().out
+    jpeg = tmp_path / "anchors" / "jpeg_420.json"
+    assert load_curve(jpeg, "SSIMULACRA 2").metric == "SSIMULACRA 2"
+    metric = ["--metric", "ssimulacra2"]
+    assert main(["bdrate", str(jpeg), str(jpeg), *metric, "--per-image"]) == 0
+    out, err = capsys.readouterr()
+    assert "same SSIMULACRA 2" in out and "+0.00 %" in out and "dB" not in out + err
+    assert main(["plot", str(tmp_path / "rd.png"), str(jpeg), str(ours), *metric]) == 0
+    for command in (
+        ["bdrate", str(jpeg), str(plain)],
+        ["plot", str(tmp_path / "b.png"), str(plain)],
+    ):
+        assert main([*command, *metric]) == 1
+        assert "dictco evaluate FOLDER --ssimulacra2 --out" in capsys.readouterr().err
+    with pytest.raises(CurveError, match="--ssimulacra2"):
+        load_per_image(plain, "SSIMULACRA 2")

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from dictco_lib.book import plots
 from dictco_lib.book.plots import family
@@ -54,12 +55,29 @@ def test_names_of_points_side_by_side_lie_on_each_other_nowhere():
 
 
 @pytest.mark.parametrize("count", [2, 5, 9])
-def test_a_legend_lies_on_no_curve(count):
-    curves = {f"codec {i}": ([0.1, 2.0], [20 + i, 40 - i]) for i in range(count)}
+def test_curves_are_named_beside_the_axes_in_their_colours(count):
+    curves = {f"codec {i}": ([0.1, 2.0], [20 + i, 40 - i / 5]) for i in range(count)}
     figure = plots.rd_curves(curves)
     figure.canvas.draw()
     axis = figure.axes[0]
-    assert not axis.get_legend().get_window_extent().overlaps(axis.get_window_extent())
+    names = {text.get_text(): text for text in axis.texts}
+    assert list(names) == list(curves) and axis.get_legend() is None and not figure.legends
+    boxes = [text.get_bbox_patch() or Text.get_window_extent(text) for text in names.values()]
+    assert not any(box.overlaps(axis.get_window_extent()) for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(names[line.get_label()].get_color() == line.get_color() for line in axis.lines)
+    heights = [box.y0 for box in boxes]
+    assert heights == sorted(heights, reverse=True)  # in the order in which the curves end
+
+
+def test_a_name_stands_where_its_curve_leaves_the_axes():
+    curves = {"high": ([0.1, 1.0, 3.0], [30, 36, 44]), "low": ([0.1, 0.8], [28, 30])}
+    curves["far"] = ([3.0, 4.0], [50, 60])  # never seen
+    axis = plots.rd_curves(curves, max_bpp=2).axes[0]
+    high, low = axis.texts
+    assert low.xy == (0.8, 30) and (low.get_text(), high.get_text()) == ("low", "high")
+    top = axis.get_ylim()[1]  # of 36 dB and a little: reached before the rate axis ends
+    assert high.xy == pytest.approx((1 + 2 * (top - 36) / 8, top))
 
 
 def test_routers_of_slices_have_colours_of_their_own():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "classroom"
 #: Names on the command line -> names of curves.
-METRICS = {"psnr": "PSNR", "ms-ssim": "MS-SSIM"}
+METRICS = {"psnr": "PSNR", "ms-ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA 2"}
 PLAIN_SUFFIX = ".bin"
 _MOST_NAMED = 5
 _unsaid: list[OSError] = []  # like the streams, of the process

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from dictco_lib.commands.common import METRICS, find_all, may_replace, refuse, refuse_failed
-from dictco_lib.commands.options import CURVE, Declare, add_force, add_metric
+from dictco_lib.commands.options import CURVE, Declare, add_force, add_metric, add_perceptual
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.progress import bar
 
@@ -21,7 +21,9 @@ def _warn(text: str) -> None:
 
 def _print_row(result, label: str) -> None:
     span = f"{result.low:.1f}-{result.high:.1f}"
-    gain = "-" if math.isnan(result.psnr) else f"{result.psnr:+.2f} dB"
+    from dictco_lib.evaluation.metrics import UNITS
+
+    gain = "-" if math.isnan(result.psnr) else f"{result.psnr:+.2f}{UNITS[result.metric]}"
     print(f"{result.rate:+8.2f} % {gain:>10} {span:>12}   {label}")
 
 
@@ -36,6 +38,7 @@ def add_anchors(command: Declare) -> None:
         "--codecs", nargs="+", metavar="C",
         help="jpeg webp avif jpeg2000 jxl heic, or single variants; default: all that run here",
     )  # fmt: skip
+    add_perceptual(sub)
     sub.add_argument("--out", metavar="DIR", help="write one report a codec, as evaluate does")
     add_force(sub, "replace files in --out even if they are no reports")
     sub.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default 1")
@@ -59,7 +62,7 @@ def anchors(args: argparse.Namespace) -> None:
         may_replace(str(Path(args.out) / f"{key}.json"), args.force, rd.is_report, "a report")
     with bar(total=len(keys) * len(paths), unit="image") as shown:
         written, failed = [], {}
-        options = {"folder": args.folder}
+        options = {"folder": args.folder, "perceptual": args.ssimulacra2}
         for key, report in measure(keys, paths, args.workers, shown.update, **options):
             for name, reason in report["failed"].items():
                 failed.setdefault(name, []).append(reason)
@@ -81,15 +84,20 @@ def _table(key: str, report: dict) -> str:
     results = report["results"]
     options = ", ".join(f"{name}={value}" for name, value in report["settings"].items())
     lines = [f"{key} ({report['name']}): {options}"]
-    lines.append(f"{'q':>8} {'bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8}")
-    none = [None] * len(results["bpp"])
-    metrics = (results.get(key, none) for key in ("psnr-rgb", "ms-ssim-rgb"))
-    for quality, bpp, psnr, similarity in zip(
-        results["quality"], results["bpp"], *metrics, strict=True
-    ):
-        ssim = "-" if similarity is None else f"{similarity:.4f}"
-        psnr = "-" if psnr is None else f"{psnr:.3f}"
-        lines.append(f"{quality:8g} {bpp:8.4f} {psnr:>8} {ssim:>8}")
+    columns = [
+        ("PSNR dB", "psnr-rgb", ".3f"),
+        ("MS-SSIM", "ms-ssim-rgb", ".4f"),
+        ("SSIMULACRA 2", "ssimulacra2", ".2f"),
+    ]
+    if not any("ssimulacra2" in row for row in report["per_image"]):
+        del columns[-1]
+    lines.append(f"{'q':>8} {'bpp':>8}" + "".join(f" {title:>8}" for title, _, _ in columns))
+    for i, (quality, bpp) in enumerate(zip(results["quality"], results["bpp"], strict=True)):
+        line = f"{quality:8g} {bpp:8.4f}"
+        for title, key, form in columns:
+            cell = format(results[key][i], form) if key in results else "-"
+            line += f" {cell:>{max(8, len(title))}}"
+        lines.append(line)
     return "\n".join(lines + remarks(report))
 
 
@@ -98,10 +106,15 @@ def add_bdrate(command: Declare) -> None:
     sub = command(
         "bdrate", bdrate, "average rate difference between RD curves",
         "data/kodak_jpeg_420.json data/classroom_kodak.json", "published:vtm published:dcae",
+        "data/classroom_twin_kodak.json data/classroom_kodak.json --bootstrap",
     )  # fmt: skip
     sub.add_argument("anchor", metavar="ANCHOR", help=CURVE)
     sub.add_argument("test", metavar="TEST", nargs="+", help=CURVE)
     sub.add_argument("--per-image", action="store_true", help="image by image as well")
+    sub.add_argument(
+        "--bootstrap", type=int, nargs="?", const=1000, metavar="DRAWS",
+        help="a 95 %% interval over the choice of images; default 1000 draws",
+    )  # fmt: skip
     add_metric(sub)
 
 
@@ -109,11 +122,15 @@ def bdrate(args: argparse.Namespace) -> None:
     """BD-rates of curves against an anchor."""
     from dictco_lib.evaluation.bdrate import compare
     from dictco_lib.evaluation.curves import load_curve, load_curves
+    from dictco_lib.evaluation.metrics import UNITS
 
     metric = METRICS[args.metric]
     load_curve(args.anchor, metric)  # what is wrong with it is said before the head of a table
     print(f"against {args.anchor}; below 0 %: fewer bits for the same {metric}")
-    print(f"{'BD-rate':>10} {'BD-' + metric:>10} {'overlap, dB':>12}   curve")
+    unit = UNITS[metric]
+    overlap = f"overlap,{unit}" if unit else "overlap"
+    gain = f"BD-{metric}"
+    print(f"{'BD-rate':>10} {gain:>10} {overlap:>12}   curve")
     for test in args.test:
         anchor, curve = load_curves([args.anchor, test], metric, common=args.common)
         result = compare(anchor, curve)
@@ -121,8 +138,21 @@ def bdrate(args: argparse.Namespace) -> None:
         _print_row(result, test + shared)
         for doubt in result.doubts():
             _warn(f"{test}: {doubt}")
+        if args.bootstrap is not None:
+            _bdrate_interval(args.anchor, test, metric, args.bootstrap)
         if args.per_image:
             _bdrate_per_image(args.anchor, test, metric)
+
+
+def _bdrate_interval(anchor: str, test: str, metric: str, draws: int) -> None:
+    from dictco_lib.evaluation.bootstrap import bootstrap
+    from dictco_lib.evaluation.curves import load_points
+
+    found = bootstrap(*load_points(anchor, test, metric), metric, draws=draws)
+    print(
+        f"{found.low:+8.2f} % to {found.high:+.2f} %: {found.level:.0%} of {found.draws} draws of "
+        f"{found.images} images, with repetition"
+    )
 
 
 def _bdrate_per_image(anchor: str, test: str, metric: str) -> None:
@@ -169,6 +199,7 @@ def plot(args: argparse.Namespace) -> None:
     from dictco_lib.book import plots
     from dictco_lib.evaluation.conditions import unlike_any
     from dictco_lib.evaluation.curves import load_curves
+    from dictco_lib.evaluation.metrics import UNITS
     from dictco_lib.files import atomic_path
     from dictco_lib.training.log import read_log
 
@@ -203,7 +234,7 @@ def plot(args: argparse.Namespace) -> None:
             {name: (curve.bpp, curve.psnr) for name, curve in zip(names, curves, strict=True)},
             published={n for n, c in zip(names, curves, strict=True) if c.is_published},
             max_bpp=args.max_bpp,
-            quality=f"{metric}, RGB (dB)",
+            quality=f"{metric}, RGB (dB)" if UNITS[metric] else metric,
         )
     with atomic_path(args.output) as temporary:
         figure.savefig(temporary, format="png")

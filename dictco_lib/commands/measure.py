@@ -16,7 +16,7 @@ from dictco_lib.commands.common import (
     refuse,
     refuse_failed,
 )
-from dictco_lib.commands.options import Declare, add_force, add_model
+from dictco_lib.commands.options import Declare, add_force, add_model, add_perceptual
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.progress import bar
 
@@ -29,7 +29,8 @@ def add_evaluate(command: Declare) -> None:
     """Declare ``evaluate``."""
     sub = command(
         "evaluate", evaluate, "measure bpp, PSNR, MS-SSIM, seconds and memory",
-        "photos/", "photos/ --quality 20 60 --out report.json", "photos/ --mode estimated",
+        "photos/", "photos/ --quality 20 60 --ssimulacra2 --out report.json",
+        "photos/ --mode estimated",
     )  # fmt: skip
     sub.add_argument("folder", metavar="FOLDER", help="images, in sub-folders too")
     sub.add_argument(
@@ -46,6 +47,7 @@ def add_evaluate(command: Declare) -> None:
         "without:K or swapped:K:K, where K is an expert",
     )  # fmt: skip
     sub.add_argument("--quality", type=float, nargs="+", metavar="Q", help="default: 0 20 ... 100")
+    add_perceptual(sub)
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
     add_force(sub, "replace --out even if it is no report")
     add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
@@ -80,6 +82,7 @@ def evaluate(args: argparse.Namespace) -> None:
                 shown.update(done - shown.n)
 
             options = {"mode": args.mode, "batch_size": size, "folder": args.folder, "team": team}
+            options["perceptual"] = args.ssimulacra2
             with _overruled(model, args.gates):
                 report = rd.evaluate(model, paths, qualities, **options, progress=progress)
     if not team.is_main:
@@ -127,6 +130,7 @@ def _print_table(report: dict) -> None:
         ("quality", "quality", "g"), ("bpp", "bpp", ".4f"), ("+bytes", "extra_bytes", ".0f"),
         ("PSNR dB", "psnr-rgb", ".3f"),
         ("MS-SSIM", "ms-ssim-rgb", ".4f"), ("in dB", "ms-ssim-db", ".2f"),
+        ("SSIMUL. 2", "ssimulacra2", ".2f"),
         ("enc s", "encode_s", ".2f"), ("(net)", "encode_network_s", ".2f"),
         ("dec s", "decode_s", ".2f"), ("(net)", "decode_network_s", ".2f"),
         ("forward s", "forward_s", ".3f"), ("peak MB", "peak_memory_mb", ".0f"),

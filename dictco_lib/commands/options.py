@@ -62,6 +62,14 @@ def add_force(sub: argparse.ArgumentParser, text: str = _AGAIN) -> None:
     sub.add_argument("--force", action="store_true", help=text)
 
 
+def add_perceptual(sub: argparse.ArgumentParser) -> None:
+    """``--ssimulacra2``: a metric that reports hold on demand."""
+    sub.add_argument(
+        "--ssimulacra2", action="store_true",
+        help="measure SSIMULACRA 2 too: half a second more for a file of 768x512 pixels",
+    )  # fmt: skip
+
+
 def add_metric(sub: argparse.ArgumentParser) -> None:
     """What curves are compared by, and over which images."""
     sub.add_argument("--metric", choices=tuple(METRICS), default="psnr", help="default psnr")

@@ -25,11 +25,11 @@ from dictco_lib.images import ImageData, eight_bit, read_image
 _DIGITS = 6
 
 
-def measure_anchor(codec: Codec, path: Path) -> list[dict]:
+def measure_anchor(codec: Codec, path: Path, perceptual: bool = False) -> list[dict]:
     """Code one image at each step of a codec's ladder; one row of the report each.
 
     The codec gets the colours as :func:`dictco_lib.evaluation.measure.distortion` looks at them,
-    8 bits without alpha and profile; one plane of a grey image.
+    8 bits without alpha and profile; one plane of a grey image. ``perceptual`` adds SSIMULACRA 2.
     """
     image = read_image(path)
     pixels = eight_bit(image)
@@ -40,7 +40,7 @@ def measure_anchor(codec: Codec, path: Path) -> list[dict]:
         except DictcoError as error:
             raise DictcoError(f"{path}: {error}") from None
         decoded = ImageData(decode_image(data), is_grey=image.is_grey)
-        row = rate(image.size, data) | distortion(image, decoded)
+        row = rate(image.size, data) | distortion(image, decoded, perceptual)
         del row["ms-ssim-db"]
         rows.append({"image": path.name, "quality": quality} | _rounded(row))
     return rows
@@ -57,6 +57,7 @@ def anchors(
     progress: Callable[[], None] = lambda: None,
     *,
     folder: str | Path | None = None,
+    perceptual: bool = False,
 ) -> Iterator[tuple[str, dict]]:
     """Reports of classical codecs over images.
 
@@ -67,6 +68,7 @@ def anchors(
             ``if __name__ == "__main__"``.
         progress: called after each codec of each image.
         folder: what the names in the reports are relative to, see :func:`image_names`.
+        perceptual: measure ``ssimulacra2`` too.
 
     Yields:
         Key and report, in the order of ``keys``, as soon as each is complete; ``failed`` names
@@ -90,7 +92,7 @@ def anchors(
         reasons = "; ".join(damaged.values())
         raise DictcoError(f"none of the {len(names)} images can be measured: {reasons[:500]}")
     with _mapper(workers) as run:
-        measured = run(_work, [(key, path) for key in keys for path in whole])
+        measured = run(_work, [(key, path, perceptual) for key in keys for path in whole])
         for key in keys:
             found: dict[Path, list[dict] | str] = dict(damaged)
             for path in whole:
@@ -99,10 +101,10 @@ def anchors(
             yield key, _report(CODECS[key], {names[path]: found[path] for path in names})
 
 
-def _work(job: tuple[str, Path]) -> list[dict] | str:
+def _work(job: tuple[str, Path, bool]) -> list[dict] | str:
     """The rows of an image, or why there are none."""
     try:
-        return measure_anchor(CODECS[job[0]], job[1])
+        return measure_anchor(CODECS[job[0]], *job[1:])
     except (DictcoError, OSError) as error:
         return str(error)
 

@@ -12,6 +12,7 @@ from scipy.interpolate import PchipInterpolator
 
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.conditions import Conditions, check_images, unlike
+from dictco_lib.evaluation.metrics import UNITS
 
 #: A comparison over less of both ranges than this, or over fewer points, comes with a warning.
 MIN_SHARE = 0.5
@@ -25,9 +26,10 @@ _OPTIONS = {"method": "pchip", "require_matching_points": False, "min_overlap": 
 class Curve:
     """A rate-distortion curve, sorted by rate.
 
-    ``bpp`` are bits per pixel, ``psnr`` the qualities in dB, one pair a point; ``is_published``
-    tells numbers of others from what was measured here. ``metric`` names what the dB measure:
-    BD-rate is defined for MS-SSIM in dB just as for PSNR, but never between the two.
+    ``bpp`` are bits per pixel, ``psnr`` the qualities, PSNR in dB or another, one pair a point;
+    ``is_published`` tells numbers of others from what was measured here. ``metric`` names what the
+    qualities are, a key of ``metrics.UNITS``: BD-rate is defined for MS-SSIM in dB, and for the
+    scores of SSIMULACRA 2, just as for PSNR, but never between two of them.
     ``conditions`` are what a file says of the measurement; a curve made by hand says nothing.
     """
 
@@ -86,32 +88,36 @@ class Curve:
         self.check_is_increasing()
         low, high = min(psnr), max(psnr)
         if low < self.psnr[0] or high > self.psnr[-1]:
+            unit = UNITS[self.metric]
             raise CurveError(
-                f"curve {self.name} has points from {self.psnr[0]:.2f} to {self.psnr[-1]:.2f} dB "
-                f"and says nothing of {low:.2f} to {high:.2f} dB; stay inside"
+                f"curve {self.name} has points from {self.psnr[0]:.2f} to {self.psnr[-1]:.2f}"
+                f"{unit} and says nothing of {low:.2f} to {high:.2f}{unit}; stay inside"
             )
         return np.exp(PchipInterpolator(self.psnr, np.log(self.bpp))(psnr))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found; ``low`` to ``high`` dB is the range that both curves cover."""
+    """What :func:`compare` found; ``low`` to ``high`` is the range that both curves cover."""
 
     rate: float  # difference at equal PSNR in percent; below 0: fewer bits than the anchor
-    psnr: float  # difference at equal rate in dB; not a number where the rates do not overlap
+    psnr: (
+        float  # difference at equal rate, in the metric's unit; NaN where the rates do not overlap
+    )
     low: float
     high: float
-    share: float  # of the overlap in all the dB that the two curves cover together
+    share: float  # of the overlap in all the qualities that the two curves cover together
     points: int  # in the overlap, of the curve that has fewer of them there
     unlike: tuple[str, ...] = ()  # what differs between the two measurements
+    metric: str = "PSNR"
 
     def doubts(self) -> list[str]:
         """Why the numbers should not be trusted far, one sentence a reason."""
         found = list(self.unlike)
         if self.share < MIN_SHARE:
             found.append(
-                f"the overlap, {self.low:.1f}-{self.high:.1f} dB, is only {self.share:.0%} of the "
-                "range of both curves"
+                f"the overlap, {self.low:.1f}-{self.high:.1f}{UNITS[self.metric]}, is only "
+                f"{self.share:.0%} of the range of both curves"
             )
         if self.points < MIN_POINTS:
             found.append(
@@ -144,9 +150,10 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
     check_images(anchor.conditions, test.conditions)
     low, high = max(anchor.psnr[0], test.psnr[0]), min(anchor.psnr[-1], test.psnr[-1])
     if low >= high:
+        unit = UNITS[anchor.metric]
         raise CurveError(
-            f"the curves do not overlap: {anchor.psnr[0]:.2f}-{anchor.psnr[-1]:.2f} dB "
-            f"({anchor.name}) and {test.psnr[0]:.2f}-{test.psnr[-1]:.2f} dB ({test.name}); "
+            f"the curves do not overlap: {anchor.psnr[0]:.2f}-{anchor.psnr[-1]:.2f}{unit} "
+            f"({anchor.name}) and {test.psnr[0]:.2f}-{test.psnr[-1]:.2f}{unit} ({test.name}); "
             "measure more qualities"
         )
     union = max(anchor.psnr[-1], test.psnr[-1]) - min(anchor.psnr[0], test.psnr[0])
@@ -160,6 +167,7 @@ def compare(anchor: Curve, test: Curve) -> Comparison:
         share=(high - low) / union,
         points=min(sum(low <= p <= high for p in curve.psnr) for curve in (anchor, test)),
         unlike=tuple(unlike(anchor.conditions, test.conditions)),
+        metric=anchor.metric,
     )
 
 

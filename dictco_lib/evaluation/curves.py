@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dictco_lib.errors import CurveError, foreign, quoted
 from dictco_lib.evaluation.bdrate import Curve
 from dictco_lib.evaluation.conditions import Conditions, Shot, match
 from dictco_lib.evaluation.published import published, qualities
-from dictco_lib.evaluation.rows import conditions_of, lacking, mean_points, rows_of
+from dictco_lib.evaluation.rows import conditions_of, lacking, mean_points, points, rows_of
 from dictco_lib.files import read_json
 
 #: ``published:vtm`` names a curve of data/published_kodak.json where a file could stand.
@@ -52,7 +54,7 @@ def load_curve(
 
     Args:
         spec: a file, or ``published:`` and a name.
-        metric: ``PSNR``, or ``MS-SSIM`` for a curve of MS-SSIM in dB.
+        metric: ``PSNR``, ``MS-SSIM`` for a curve of MS-SSIM in dB, or ``SSIMULACRA 2``.
         only: names of the images to take the means of, where the file has their rows.
 
     Raises:
@@ -74,9 +76,7 @@ def load_curve(
         bpp, values = mean_points(rows, metric, conditions.images, str(spec))
         return Curve(name, bpp, values, metric=metric, conditions=conditions)
     if values is None:
-        raise CurveError(
-            f"{spec} has no {metric}: its images may be too small for it, or come back unchanged"
-        )
+        raise CurveError(_without(spec, metric, rows))
     return Curve(name, results["bpp"], values, metric=metric, conditions=conditions)
 
 
@@ -113,6 +113,31 @@ def common_images(found: list[Conditions]) -> list[list[str]]:
     return [names, *([pair[name] for name in names] for pair in pairs)]
 
 
+def load_points(
+    anchor: str | Path, test: str | Path, metric: str = "PSNR"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and qualities of the images that two reports share, each (points, images, 2).
+
+    The images are in the same order in both; ``metric`` is as for :func:`load_curve`, MS-SSIM is
+    linear. For :func:`~dictco_lib.evaluation.bootstrap.bootstrap`.
+
+    Raises:
+        CurveError: if one has no rows of single images, or they share none.
+    """
+    specs = str(anchor), str(test)
+    rows = [[] if _is_published(spec) else rows_of(_read(spec), spec) for spec in specs]
+    if bare := [spec for spec, own in zip(specs, rows, strict=True) if not own]:
+        raise CurveError(
+            f"{bare[0]} holds means only, no rows of single images, so none can be drawn from it; "
+            "`dictco evaluate --out` and `dictco anchors --out` write them"
+        )
+    names = common_images([load_curve(spec, metric).conditions for spec in specs])
+    one, other = (
+        points(own, metric, kept, spec) for own, kept, spec in zip(rows, names, specs, strict=True)
+    )
+    return one, other
+
+
 def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
     """Image name -> curve, from the rows of a report; ``metric`` as for :func:`load_curve`.
 
@@ -129,7 +154,9 @@ def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
             f"{spec} has no rows of single images; `dictco evaluate --out` and "
             "`dictco anchors --out` write them"
         )
-    points: dict[str, list[tuple[object, object]]] = {}
+    if metric == "SSIMULACRA 2" and not any("ssimulacra2" in row for row in rows):
+        raise CurveError(_without(spec, metric, rows))
+    found: dict[str, list[tuple[object, object]]] = {}
     left_out = lacking(rows, metric)
     try:
         for row in rows:
@@ -137,7 +164,7 @@ def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
                 value = qualities(row, metric)
                 if value is None:
                     raise KeyError(metric)
-                points.setdefault(row["image"], []).append((row["bpp"], value))
+                found.setdefault(row["image"], []).append((row["bpp"], value))
     except (TypeError, KeyError) as error:
         raise CurveError(
             f"{spec}: a row of per_image lacks image, bpp or {metric} "
@@ -149,8 +176,19 @@ def load_per_image(spec: str | Path, metric: str = "PSNR") -> dict[str, Curve]:
             f"{spec}, {image}", *map(list, zip(*pairs, strict=True)), metric=metric,
             conditions=replace(whole, images={image: whole.images.get(image, Shot())}),
         )
-        for image, pairs in points.items()
+        for image, pairs in found.items()
     }  # fmt: skip
+
+
+def _without(spec: str | Path, metric: str, rows: list[dict]) -> str:
+    """Why a report holds no curve of a metric, and what to do."""
+    if metric == "SSIMULACRA 2" and not any("ssimulacra2" in row for row in rows):
+        return (
+            f"{spec} has no {metric}, which reports hold on demand only; measure it anew: "
+            "`dictco evaluate FOLDER --ssimulacra2 --out REPORT.json`, or "
+            "`dictco anchors FOLDER --ssimulacra2 --out DIR`"
+        )
+    return f"{spec} has no {metric}: its images may be too small for it, or come back unchanged"
 
 
 def _is_published(spec: str | Path) -> bool:

@@ -11,7 +11,7 @@ import torch
 from dictco_lib.coding import decode_image, encode
 from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.estimate import read_out
-from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr
+from dictco_lib.evaluation.metrics import decibels, ms_ssim, psnr, ssimulacra2
 from dictco_lib.evaluation.rate import rate
 from dictco_lib.evaluation.report import identity
 from dictco_lib.evaluation.timing import synchronize
@@ -28,7 +28,12 @@ def batches(paths: Sequence[Path], size: int) -> list[list[Path]]:
 
 
 def measure(
-    model: DictionaryCodec, paths: Sequence[Path], quality: float | None, mode: str
+    model: DictionaryCodec,
+    paths: Sequence[Path],
+    quality: float | None,
+    mode: str,
+    *,
+    perceptual: bool = False,
 ) -> tuple[dict[Path, dict], dict[Path, str]]:
     """Rows of images of one size, and what is wrong with those that cannot be measured.
 
@@ -37,6 +42,7 @@ def measure(
         paths: in real mode one by one, in estimated mode one batch.
         quality: 0-100, or None for a fixed-rate model.
         mode: see :func:`real_rows` and :func:`estimated_rows`.
+        perceptual: see :func:`distortion`.
     """
     images: dict[Path, ImageData] = {}
     failed: dict[Path, str] = {}
@@ -48,7 +54,7 @@ def measure(
     if not images:
         return {}, failed
     try:
-        rows = MODES[mode](model, list(images.values()), quality)
+        rows = MODES[mode](model, list(images.values()), quality, perceptual)
     except DictcoError as error:
         return {}, failed | dict.fromkeys(images, str(error))
     memory = peak_memory_mb(next(model.parameters()).device)
@@ -60,7 +66,10 @@ def measure(
 
 
 def real_rows(
-    model: DictionaryCodec, images: Sequence[ImageData], quality: float | None
+    model: DictionaryCodec,
+    images: Sequence[ImageData],
+    quality: float | None,
+    perceptual: bool = False,
 ) -> list[dict]:
     """Code images to files in memory and back: every bit is a bit of a file.
 
@@ -74,7 +83,7 @@ def real_rows(
         decoded, decode_seconds = decode_image(model, encoded.data)
         rows.append(
             rate(image.size, encoded.data)
-            | distortion(image, decoded)
+            | distortion(image, decoded, perceptual)
             | _seconds("encode", encoded.seconds)
             | _seconds("decode", decode_seconds)
         )
@@ -83,7 +92,10 @@ def real_rows(
 
 @torch.no_grad()
 def estimated_rows(
-    model: DictionaryCodec, images: Sequence[ImageData], quality: float | None
+    model: DictionaryCodec,
+    images: Sequence[ImageData],
+    quality: float | None,
+    perceptual: bool = False,
 ) -> list[dict]:
     """Estimate the rate of a batch of images of one size from likelihoods, in float32.
 
@@ -105,7 +117,7 @@ def estimated_rows(
     found = read_out(model, out, images)
     return [
         rate(image.size, one.bits)
-        | distortion(image, ImageData(one.pixels))
+        | distortion(image, ImageData(one.pixels), perceptual)
         | {"forward_s": seconds}
         | ({} if one.gate_entropy is None else {"gate_entropy": one.gate_entropy})
         for image, one in zip(images, found, strict=True)
@@ -121,23 +133,30 @@ def warm_up(model: DictionaryCodec, quality: float | None, mode: str) -> None:
     MODES[mode](model, [read_image(torch.full((3, 64, 64), 0.5))], quality)
 
 
-def distortion(image: ImageData, decoded: ImageData) -> dict[str, object]:
+def distortion(image: ImageData, decoded: ImageData, perceptual: bool = False) -> dict[str, object]:
     """How good an image came back: the same pixels and metrics for every codec.
 
     Both are looked at as they are shown, in 8 bits: 16 bits are rounded, grey has three equal
     colours, and alpha is left out (the colours under transparent places count like others).
 
+    Args:
+        image: the original.
+        decoded: what came back.
+        perceptual: measure SSIMULACRA 2 too, which takes longer than all the rest.
+
     Returns:
         What :func:`dictco_lib.evaluation.report.identity` tells of the image, ``psnr-rgb`` in dB,
-        ``ms-ssim-rgb`` and ``ms-ssim-db``; None where a side is too small for five scales.
+        ``ms-ssim-rgb`` and ``ms-ssim-db``, and ``ssimulacra2`` where it was asked for; None where
+        a side is too small for the scales of a metric.
     """
     a, b = eight_bit(image), eight_bit(decoded)
     similarity = ms_ssim(a, b)
-    return identity(a) | {
+    found = identity(a) | {
         "psnr-rgb": psnr(a, b),
         "ms-ssim-rgb": similarity,
         "ms-ssim-db": None if similarity is None else decibels(similarity),
     }
+    return found | ({"ssimulacra2": ssimulacra2(a, b)} if perceptual else {})
 
 
 def _seconds(verb: str, seconds: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,11 @@ from dictco_lib.evaluation.rows import conditions_of
 from dictco_lib.files import data_file, read_json
 
 #: Where results keep the points of a metric; MS-SSIM is linear but under the first of its keys.
-_KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim")}
+_KEYS = {
+    "PSNR": ("psnr-rgb", "psnr"),
+    "MS-SSIM": ("ms-ssim-db", "ms-ssim-rgb", "ms-ssim"),
+    "SSIMULACRA 2": ("ssimulacra2",),
+}
 
 
 @cache
@@ -55,7 +59,7 @@ def published(name: str, metric: str = "PSNR") -> Curve:
     found = record(name)
     values = qualities(found, metric)
     if values is None:
-        other = "MS-SSIM" if metric == "PSNR" else "PSNR"
+        other = "PSNR" if "psnr-rgb" in found else "MS-SSIM"
         raise CurveError(f"published curve {name!r} is one of {other} and has no {metric}")
     conditions = conditions_of(_data() | {"results": found}, f"published:{name}", metric)
     conditions = replace(conditions, space="RGB")
@@ -66,10 +70,10 @@ def published(name: str, metric: str = "PSNR") -> Curve:
 
 
 def qualities(results: dict, metric: str) -> object:
-    """The dB of a result's points, under whichever key it has them; None if it has none.
+    """What a metric says of a result's points, in dB where it has them; None if it says nothing.
 
     Raises:
-        CurveError: for a metric that is neither ``PSNR`` nor ``MS-SSIM``.
+        CurveError: for a metric that is none of ``PSNR``, ``MS-SSIM`` and ``SSIMULACRA 2``.
     """
     if metric not in _KEYS:
         raise CurveError(f"no metric {metric!r}; choose {' or '.join(_KEYS)}")

@@ -47,6 +47,7 @@ def evaluate(
     qualities: Iterable[float | None] = DEFAULT_QUALITIES,
     *,
     mode: str = "real",
+    perceptual: bool = False,
     batch_size: int = 1,
     folder: str | Path | None = None,
     team: Team = ALONE,
@@ -60,6 +61,7 @@ def evaluate(
         qualities: the points of the curve; ``(None,)`` for a fixed-rate model.
         mode: ``"real"``, bits of files that are decoded again, or ``"estimated"``, bits from
             likelihoods (see :func:`dictco_lib.evaluation.measure.estimated_rows`).
+        perceptual: measure ``ssimulacra2`` too.
         batch_size: images of equal size that go through the model together (estimated mode).
         folder: what the names in the report are relative to, see :func:`image_names`.
         team: the processes that share the work; all get the same report. They agree with one
@@ -87,7 +89,7 @@ def evaluate(
     qualities = list(dict.fromkeys(q if q is None else round(float(q), 2) for q in qualities))
     # Batches are made before they are dealt out: their images do not depend on the team.
     share = team.share(batches(list(order), batch_size if mode == "estimated" else 1))
-    rows, failed = _measure_all(model, share, qualities, mode, progress)
+    rows, failed = _measure_all(model, share, qualities, mode, perceptual, progress)
     failed = dict(team.gather(list(failed.items())))
     rows = [row for row in team.gather(rows) if row[1] not in failed]
     if not rows:
@@ -107,6 +109,7 @@ def _measure_all(
     share: Sequence[list[Path]],
     qualities: list[float | None],
     mode: str,
+    perceptual: bool,
     progress: Callable[[int, int], None],
 ) -> tuple[list[tuple[float | None, Path, dict]], dict[Path, str]]:
     """(quality, path, row) of all images of this process, and the reasons of failures."""
@@ -118,7 +121,7 @@ def _measure_all(
         reset_peak_memory(device)
         for unit in share:
             left = [path for path in unit if path not in failed]
-            measured, wrong = measure(model, left, quality, mode)
+            measured, wrong = measure(model, left, quality, mode, perceptual=perceptual)
             rows += [(quality, path, row) for path, row in measured.items()]
             failed |= wrong
             done += len(unit)
@@ -147,7 +150,8 @@ def _report(
 def _setup(model: DictionaryCodec) -> dict:
     """What a report depends on besides the images."""
     device = next(model.parameters()).device
-    packages = ("torch", "compressai", "constriction", "numpy", "pillow", "pytorch-msssim")
+    packages = ("torch", "compressai", "constriction", "numpy", "pillow")
+    packages += ("pytorch-msssim", "ssimulacra2")
     is_cuda = device.type == "cuda"
     return {
         "model": model.config.name,

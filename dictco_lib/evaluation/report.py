@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dictco_lib.config import MS_SSIM_MIN_SIDE
+from dictco_lib.config import MS_SSIM_MIN_SIDE, SSIMULACRA2_MIN_SIDE
 from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.evaluation.rate import RULE
 
 #: Measures that not every image has; the mean of one is over the images that have it.
-PARTIAL = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM"}
+PARTIAL = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM", "ssimulacra2": "SSIMULACRA 2"}
+_WHY = {
+    "psnr-rgb": "back unchanged",
+    "ms-ssim-rgb": f"a side up to {MS_SSIM_MIN_SIDE}",
+    "ssimulacra2": f"a side up to {SSIMULACRA2_MIN_SIDE}",
+}
 _MOST = 1e300  # what JSON holds beyond is no number of Python's floats
 _IDENTITY = ("width", "height", "sha256")
 
@@ -60,7 +65,8 @@ def finish(report: dict, rows: Sequence[dict], qualities: Sequence[float | None]
         mean) and ``per_image`` (the rows).
     """
     images = {row["image"]: {key: row[key] for key in _IDENTITY} for row in rows}
-    left_out = {key: missing for key in PARTIAL if (missing := without(rows, key))}
+    measured = [key for key in PARTIAL if any(key in row for row in rows)]
+    left_out = {key: missing for key in measured if (missing := without(rows, key))}
     kept = [{k: v for k, v in row.items() if k != "sha256"} for row in rows]
     return report | {
         "rate": RULE,
@@ -109,10 +115,9 @@ def remarks(report: dict) -> list[str]:
     total = len(report["pictures"])
     lines = []
     for key, names in report["left_out"].items():
-        why = "back unchanged" if key == "psnr-rgb" else f"a side up to {MS_SSIM_MIN_SIDE}"
         lines.append(
             f"{PARTIAL[key]} of {total - len(names)} of {total} images; without {listed(names)} "
-            f"({why})"
+            f"({_WHY[key]})"
         )
     if extra := sum(row.get("extra_bytes", 0) for row in first_rows(report)):
         lines.append(

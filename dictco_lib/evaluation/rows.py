@@ -12,7 +12,11 @@ from dictco_lib.evaluation.metrics import decibels
 from dictco_lib.evaluation.report import is_finite
 
 #: Where rows keep a metric, what can be averaged first.
-_KEYS = {"PSNR": ("psnr-rgb", "psnr"), "MS-SSIM": ("ms-ssim-rgb", "ms-ssim", "ms-ssim-db")}
+_KEYS = {
+    "PSNR": ("psnr-rgb", "psnr"),
+    "MS-SSIM": ("ms-ssim-rgb", "ms-ssim", "ms-ssim-db"),
+    "SSIMULACRA 2": ("ssimulacra2",),
+}
 
 
 def rows_of(data: dict, source: str) -> list[dict]:
@@ -66,6 +70,18 @@ def mean_points(
     Raises:
         CurveError: if an image has no row at some quality, or a row no numbers.
     """
+    bpp, values = points(rows, metric, names, source).mean(1).T.tolist()
+    return bpp, [decibels(value) for value in values] if metric == "MS-SSIM" else values
+
+
+def points(rows: Sequence[dict], metric: str, names: Collection[str], source: str) -> np.ndarray:
+    """Rates and qualities of some images, shape (qualities, images, 2), images as in ``names``.
+
+    What is in dB of MS-SSIM in a row is linear here, for it is to be averaged.
+
+    Raises:
+        CurveError: if an image has no row at some quality, or a row no numbers.
+    """
     kept = set(names)
     groups: dict[object, dict[str, tuple[float, float]]] = {}
     for row in rows:
@@ -81,9 +97,7 @@ def mean_points(
     for quality, group in groups.items():
         if missing := [name for name in names if name not in group]:
             raise CurveError(f"{source}: {missing[0]} has no row at quality {quality}")
-    means = [np.mean(list(group.values()), axis=0).tolist() for group in groups.values()]
-    bpp, values = ([mean[i] for mean in means] for i in (0, 1))
-    return bpp, [decibels(value) for value in values] if metric == "MS-SSIM" else values
+    return np.array([[group[name] for name in names] for group in groups.values()], float)
 
 
 def conditions_of(

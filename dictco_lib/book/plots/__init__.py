@@ -17,6 +17,7 @@ from matplotlib.ticker import LogFormatter
 from PIL import Image
 
 from dictco_lib.book.plots.alt import add_alt_text
+from dictco_lib.book.plots.labels import label_curves
 
 #: Okabe-Ito: told apart by colour-blind readers. One colour and marker per codec, everywhere.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -220,7 +221,7 @@ def rd_curves(
     max_bpp: float | None = None,
     quality: str = "PSNR, RGB (dB)",
 ) -> Figure:
-    """Rate-distortion curves on the axes that the field uses.
+    """Rate-distortion curves on the axes that the field uses, each named where it ends.
 
     Args:
         curves: name -> (bpp, PSNR in dB); the name decides colour and marker.
@@ -245,8 +246,7 @@ def rd_curves(
     axis.set_xlabel("rate (bits per pixel)")
     axis.set_ylabel(quality)
     axis.grid(alpha=0.3)
-    # Beside the axes, where it hides no curve.
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10)
+    label_curves(axis)
     return axis.figure
 
 
