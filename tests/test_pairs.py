@@ -11,7 +11,14 @@ from dictco_lib.cli import main
 from dictco_lib.config import NANO
 from dictco_lib.errors import RecipeError
 from dictco_lib.training.data import DEMO
-from dictco_lib.training.pairs import MIXTURE, table, train_pairs, variants
+from dictco_lib.training.pairs import (
+    MIXTURE,
+    load_pairs,
+    save_pairs,
+    table,
+    train_pairs,
+    variants,
+)
 from dictco_lib.training.recipe import Recipe
 
 RECIPE = Recipe(model="nano", data=(DEMO,), validation=(DEMO,), out="run", steps=1, crop=64)
@@ -82,3 +89,36 @@ def test_pairs_return_what_the_logs_say(tmp_path):
     results = train_pairs(recipe, [3], "cpu")
     assert all(runs[3]["step"] == 1 and runs[3]["loss"] > 0 for runs in results.values())
     assert len(results) == 3
+
+
+def test_losses_are_kept_in_a_file(tmp_path, capsys):
+    runs = {seed: {"step": 1.0, "loss@0": 1.0 + seed, "loss": 2.0, "bpp@0": 0.3} for seed in (0, 4)}
+    results = {MIXTURE: runs, "one dictionary": runs}
+    save_pairs(results, RECIPE, tmp_path / "pairs.json")
+    found, setup = load_pairs(tmp_path / "pairs.json")
+    assert found[MIXTURE] == {0: {"loss@0": 1.0, "loss": 2.0}, 4: {"loss@0": 5.0, "loss": 2.0}}
+    assert setup == {"model": "nano", "steps": 1, "crop": 64} and found.keys() == results.keys()
+    assert table(found) == table(results)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "KeyError"),
+        ('{"setup": {}, "pairs": {"mixture": {"0": {"loss": -1}}}}', "not above 0"),
+        ('{"setup": {}, "pairs": {"mixture": {"0": {"loss": 1}}, "b": {}}}', "same seeds"),
+        ('{"setup": {}, "pairs": {"mixture": {"zero": {"loss": 1}}}}', "ValueError"),
+        ("[1]", "TypeError"),
+    ],
+)
+def test_other_files_are_no_losses(tmp_path, text, message):
+    (tmp_path / "pairs.json").write_text(text)
+    with pytest.raises(RecipeError, match=f"{message}.*dictco pairs RECIPE --out"):
+        load_pairs(tmp_path / "pairs.json")
+
+
+def test_what_is_no_file_of_losses_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "mine.json").write_text("{}")
+    out = str(tmp_path / "mine.json")
+    assert main(["pairs", str(tmp_path / "none.toml"), "--out", out]) == 1
+    assert "mine.json" in capsys.readouterr().err and (tmp_path / "mine.json").read_text() == "{}"

@@ -42,23 +42,31 @@ def add_pairs(command: Declare) -> None:
     sub = command(
         "pairs", pairs,
         "train a mixture, one dictionary and a sparse mixture alike, and compare them",
-        "data/nano.toml", "data/nano.toml --seeds 0 --set steps=600 validate_every=600",
+        "data/nano.toml --out data/nano_pairs.json",
+        "data/nano.toml --seeds 0 --set steps=600 validate_every=600",
     )  # fmt: skip
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N")
+    sub.add_argument("--out", metavar="JSON", help="write the losses of all runs")
+    add_force(sub, "replace --out even if no such losses are in it")
     add_recipe(sub)
 
 
 def pairs(args: argparse.Namespace) -> None:
     """Train a recipe with and without its mixture, and say what the mixture brings."""
-    from dictco_lib.training.pairs import table, train_pairs
+    from dictco_lib.training.pairs import is_pairs, save_pairs, table, train_pairs
     from dictco_lib.training.recipe import load_recipe
 
+    if args.out:
+        may_replace(args.out, args.force, is_pairs, "losses of pairs")
     device = None if args.device == "auto" else find_device(args.device)
     recipe = load_recipe(args.recipe, args.changes)
     results = train_pairs(recipe, args.seeds, device)
     print(f"{recipe.config.name}, {recipe.steps} steps, seeds {' '.join(map(str, args.seeds))}:")
     print("validation loss of the mixture, and of the others against it, the same seed each")
     print("\n".join(table(results)))
+    if args.out:
+        save_pairs(results, recipe, args.out)
+        print(f"wrote {args.out}")
 
 
 def add_export(command: Declare) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
 from dictco_lib.errors import RecipeError
+from dictco_lib.files import read_json, write_atomic
 from dictco_lib.training.log import read_log
 from dictco_lib.training.loop import train
 from dictco_lib.training.recipe import Recipe
@@ -84,3 +86,53 @@ def table(results: Results) -> list[str]:
             cells.append(f"{mean(gaps):+.2f}{spread} %")
         lines.append(f"{name:28}" + "".join(f"{cell:>16}" for cell in cells))
     return lines
+
+
+def save_pairs(results: Results, recipe: Recipe, path: str | Path) -> None:
+    """Write the losses of all runs as JSON, with what the recipe says of them.
+
+    Args:
+        results: what :func:`train_pairs` returned.
+        recipe: that of the mixture.
+        path: of the file.
+    """
+    kept = {
+        name: {
+            str(seed): {key: value for key, value in row.items() if key.startswith("loss")}
+            for seed, row in runs.items()
+        }
+        for name, runs in results.items()
+    }
+    setup = {"model": recipe.config.name, "steps": recipe.steps, "crop": recipe.crop}
+    text = json.dumps({"setup": setup, "pairs": kept}, indent=1)
+    write_atomic(path, (text + "\n").encode())
+
+
+def load_pairs(path: str | Path) -> tuple[Results, dict[str, object]]:
+    """What :func:`save_pairs` wrote: losses of all runs, and ``model``, ``steps`` and ``crop``.
+
+    Raises:
+        RecipeError: if the file is missing, or holds something else.
+    """
+    advice = "`dictco pairs RECIPE --out` writes one"
+    data = read_json(path, RecipeError, advice)
+    try:
+        results = {
+            name: {int(seed): {k: float(v) for k, v in row.items()} for seed, row in runs.items()}
+            for name, runs in data["pairs"].items()
+        }
+        if not all(row["loss"] > 0 for runs in results.values() for row in runs.values()):
+            raise ValueError("a loss is not above 0")
+        base = results[MIXTURE]
+        if not base or not all(runs.keys() == base.keys() for runs in results.values()):
+            raise ValueError("not all variants have the same seeds")
+        return results, dict(data["setup"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{path} holds no losses of pairs ({type(error).__name__}: {error}); {advice}"
+        ) from None
+
+
+def is_pairs(path: str | Path) -> bool:
+    """Does a file hold what :func:`save_pairs` writes? Another one is not ours to replace."""
+    return json.loads(Path(path).read_bytes()).keys() == {"setup", "pairs"}
