@@ -40,7 +40,7 @@ def label_curves(axis: Axes, size: float = 10) -> None:
             line.get_label(), ends[line], (1.04, height[line]), textcoords="axes fraction",
             va="center", fontsize=size, color=color, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.7, "alpha": 0.5,
-                        "shrinkA": 2, "shrinkB": 3},
+                        "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 3},
         )  # fmt: skip
 
 
