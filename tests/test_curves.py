@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from dictco_lib.book import plots, widgets
-from dictco_lib.book.plots.rd import bd_area, rd_panels, signed_bars
+from dictco_lib.book.plots.rd import bd_area, rate_and_cost, rd_panels, signed_bars
 from dictco_lib.cli import main
 from dictco_lib.errors import CurveError
 from dictco_lib.evaluation.bdrate import Curve, compare, compare_per_image
@@ -261,6 +261,14 @@ def test_figures_of_the_evaluation_notebook_are_drawn():
     bars = signed_bars({"a": -10.0, "b": 4.0, "c": -3.0}, "BD-rate (%)", means="c")
     colors = [bar.get_facecolor() for bar in bars.axes[0].patches]
     assert colors == [to_rgba(color) for color in (plots.BLUE, plots.VERMILION, plots.BLACK)]
+    bars = signed_bars({"a": -10.0, "b": 4.0}, "%", intervals={"b": (3.0, 6.0)}).axes[0]
+    assert [list(line.get_xdata()) for line in bars.lines][0] == [3.0, 6.0]
+    costs = rate_and_cost({"WebP": (2.0, 0.1, 0.5)}, {"SAAF": (1300.0, -17.0)}, "32 dB")
+    left, right = costs.axes
+    assert left.get_xscale() == "log" and left.get_ylabel() == "bits per pixel at 32 dB"
+    assert [text.get_text() for axis in costs.axes for text in axis.texts] == ["WebP", "SAAF"]
+    assert [list(line.get_xdata()) for line in left.lines] == [[0.1, 2.0], [2.0], [0.1]]
+    assert right.lines[0].get_xdata()[0] == 1300
     panels = rd_panels({"PSNR": {"AV1": (BPP, PSNR)}, "MS-SSIM": {"AV1": (BPP, PSNR)}}, 1.0)
     assert [axis.get_ylabel() for axis in panels.axes] == ["PSNR", "MS-SSIM"]
     assert plots.png(figure)[:4] == b"\x89PNG"

@@ -25,7 +25,7 @@ def told(quality) -> float:
 
 @cache
 def subject(world):
-    coffee = middle(eight_bit(read_image(demo_images()["coffee"])), (256, 384))
+    coffee = middle(eight_bit(read_image(demo_images()["coffee"])), (192, 256))
     return world.model, prepare(world.model, coffee, 50), K
 
 
