@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
 
 from dictco_lib.book import plots
-from dictco_lib.book.plots.alt import describe
+from dictco_lib.book.plots.alt import alt_text
 from dictco_lib.book.plots.bitstream import bit_maps
 
 GREY = np.zeros((16, 16, 3), np.uint8)
@@ -21,19 +21,19 @@ def closed():
 
 
 def test_images_are_told_by_their_captions():
-    assert describe(plots.image_row([GREY, GREY], ["original", "8 bytes"])) == (
+    assert alt_text(plots.image_row([GREY, GREY], ["original", "8 bytes"])) == (
         "2 images: original; 8 bytes."
     )
     maps = {"slice 0": np.ones((2, 2))}
-    assert describe(bit_maps(GREY, maps)) == "Image: slice 0. Colours: bits per 16x16 pixels."
+    assert alt_text(bit_maps(GREY, maps)) == "Image: slice 0. Colours: bits per 16x16 pixels."
 
 
 def test_charts_are_told_by_axes_and_names():
     curves = {"WebP": ([1, 2], [3, 4]), "JPEG 4:2:0": ([1, 2], [3, 4])}
-    assert describe(plots.rd_curves(curves)) == (
+    assert alt_text(plots.rd_curves(curves)) == (
         "Chart, x: rate (bits per pixel), y: PSNR, RGB (dB), showing WebP; JPEG 4:2:0."
     )
-    assert describe(plots.bit_bars({"header": 80, "z": 240}, 100)) == (
+    assert alt_text(plots.bit_bars({"header": 80, "z": 240}, 100)) == (
         "Chart, x: bits per pixel of the image, "
         "showing header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
     )
@@ -42,13 +42,22 @@ def test_charts_are_told_by_axes_and_names():
 def test_numbers_on_axes_are_not_names():
     figure, axis = plt.subplots()
     axis.set(xscale="log", xlabel="error", xlim=(1e-17, 1))
-    assert describe(figure) == "Chart, x: error."
+    assert alt_text(figure) == "Chart, x: error."
 
 
 def test_a_figure_may_speak_for_itself():
     figure, _ = plt.subplots()
     figure.set_label("A staircase: the quantiser.")
-    assert describe(figure) == "A staircase: the quantiser."
+    assert alt_text(figure) == "A staircase: the quantiser."
+
+
+def test_what_there_is_to_see_comes_first_and_numbers_follow():
+    plots.bit_bars({"header": 80, "z": 240}, 100)
+    plots.describe("Two bars, the lower one three times as long.")
+    assert alt_text(plt.gcf()) == (
+        "Two bars, the lower one three times as long. Chart, x: bits per pixel of the image, "
+        "showing header, 10 bytes, 25.0%; z, 30 bytes, 75.0%."
+    )
 
 
 def test_a_notebook_gets_the_alt_text_with_the_figure(monkeypatch):

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from dictco_lib.book import play
 from dictco_lib.book.inspect.fixed import fixed_rate
 from dictco_lib.book.plots import coding as coding_plots
-from dictco_lib.book.plots.alt import describe
+from dictco_lib.book.plots.alt import alt_text
 from dictco_lib.coding import encode
 from dictco_lib.errors import ConfigError, QualityError
 from dictco_lib.images import read_image
@@ -27,21 +27,21 @@ def closed():
 
 
 def test_the_intervals_end_where_the_word_lies():
-    said = describe(coding_plots.nested_intervals(COUNTS, "BANANA"))
+    said = alt_text(coding_plots.nested_intervals(COUNTS, "BANANA"))
     assert "from 0.912109 to 0.914307" in said
     assert "7 bars" in said
 
 
 def test_the_painted_numbers_show_the_way_as_far_as_it_is_drawn():
     figure = coding_plots.painted_numbers(COUNTS, [8, 16, 45, 3799], rows=7)
-    assert describe(figure).endswith("Arrows lead from 8 to 16 to 45.")
+    assert alt_text(figure).endswith("Arrows lead from 8 to 16 to 45.")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert [t for t in texts if t] == [f"{'AAAANNNB'[x % 8]} {x}" for x in range(56)]
 
 
 def test_curves_of_excess_name_their_coders():
     figure = coding_plots.excess_curves([10, 100], {"range coder": [30, 40], "ANS": [50]}, 1e-4)
-    assert "range coder from 30 to 40 bits; ANS from 50 to 50 bits" in describe(figure)
+    assert "range coder from 30 to 40 bits; ANS from 50 to 50 bits" in alt_text(figure)
 
 
 def test_leaves_are_images_of_which_one_is_shown():
@@ -53,7 +53,7 @@ def test_leaves_are_images_of_which_one_is_shown():
     assert shown == [False, True]
     assert [caption.text for caption in soup.select("figcaption")] == ["<A>", "<AN>"]
     for image in soup.select("img"):
-        assert image["src"].startswith("data:image/png;base64,")
+        assert image["src"].startswith("data:image/webp;base64,")
         assert "3 letters" not in image["alt"] and "bars side by side" in image["alt"]
     assert not plt.get_fignums()
 

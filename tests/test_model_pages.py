@@ -13,7 +13,7 @@ from dictco_lib.book.checks.model_attention import _shifted
 from dictco_lib.book.checks.model_entropy import table_bits
 from dictco_lib.book.plots import entropy as entropy_plots
 from dictco_lib.book.plots import model as drawings
-from dictco_lib.book.plots.alt import describe
+from dictco_lib.book.plots.alt import alt_text
 from dictco_lib.config import CLASSROOM, DCAE, NANO
 from dictco_lib.entropy.gaussian import LOG_SCALES, scale_bins
 from dictco_lib.layers.attention import WindowAttention
@@ -30,8 +30,8 @@ def test_the_use_of_a_table_is_told_by_its_first_row_and_lower_half():
     scales, numbers = LOG_SCALES.exp().numpy(), np.ones(64)
     bits = np.arange(64.0)
     figure = entropy_plots.table_use(scales, numbers, bits)
-    assert "row 0 has 2% of the symbols and 0% of the bits" in describe(figure)
-    assert describe(figure).endswith("lower half of the rows has 25% of the bits.")
+    assert "row 0 has 2% of the symbols and 0% of the bits" in alt_text(figure)
+    assert alt_text(figure).endswith("lower half of the rows has 25% of the bits.")
     ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert ticks[0] == "0\n(0.11)" and ticks[-1] == "56\n(108)"
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import html
 import io
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import ipywidgets as w
 import matplotlib.pyplot as plt
@@ -16,12 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 from dictco_lib.bitstream import unpack
-from dictco_lib.book import plots
+from dictco_lib.book import play, plots
 from dictco_lib.book.inspect.ablations import PARTS, Means, Result, reconstruct, switched_off
 from dictco_lib.book.inspect.attention import in_use
 from dictco_lib.book.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.book.inspect.outcome import Outcome, Subject
 from dictco_lib.book.inspect.windows import place_weights
+from dictco_lib.book.play import Leaf, Playable
 from dictco_lib.book.plots.ablations import extra_bits
 from dictco_lib.book.plots.model import attention_maps
 from dictco_lib.book.plots.routing import dictionary_look
@@ -34,7 +38,12 @@ from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
 
 
-def image_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widget) -> w.Widget:
+def image_slider(
+    code: Callable[[float], tuple[np.ndarray, str]],
+    slider: w.Widget,
+    stops: Sequence[float] = (),
+    alt: str = "",
+) -> w.Widget:
     """Any slider with the image and the numbers of its value below.
 
     Values seen before are kept. While the kernel works, the front end sends no more than the
@@ -43,21 +52,31 @@ def image_slider(code: Callable[[float], tuple[np.ndarray, str]], slider: w.Widg
     Args:
         code: value -> image, (H, W) or (H, W, 3) uint8, and its caption.
         slider: with ``continuous_update=False`` where the work takes longer than a blink.
+        stops: the values that the page shows, beside the one that the slider begins with.
+        alt: what the images show.
     """
     label, image = w.HTML(), _image()
 
     @functools.lru_cache(128)
-    def seen(value: float) -> tuple[str, bytes]:
-        label.value += " &hellip;"
+    def seen(value: float) -> Leaf:
         pixels, caption = code(value)
-        return caption, _png(pixels)
+        return Leaf(_png(pixels), caption, f"{alt} {_plain(caption)}".strip())
 
     def show(change: dict | None = None) -> None:
-        label.value, image.value = seen(slider.value)
+        label.value += " &hellip;"
+        leaf = seen(slider.value)
+        label.value, image.value = leaf.caption, leaf.png
 
     slider.observe(show, "value")
     show()
-    return w.VBox([slider, label, image])
+    start = slider.value
+    values = sorted({*stops, start})
+    return Playable([slider, label, image], {slider.description: values}, [start], seen)
+
+
+def _plain(caption: str) -> str:
+    """A caption without its marks."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", caption)).replace("\xa0", " ").strip()
 
 
 def _image() -> w.Image:
@@ -71,7 +90,9 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 50) -> w.Widget:
+def quality_slider(
+    model: DictionaryCodec, pixels: np.ndarray, quality: float = 50, alt: str = ""
+) -> w.Widget:
     """A slider from 0 to 100 with the decoded image and its numbers below.
 
     The image is analysed once. When the slider is let go, a real file is made; what is shown
@@ -81,6 +102,7 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
         model: a variable-rate codec.
         pixels: (H, W, 3) uint8.
         quality: where the slider starts.
+        alt: what the image shows.
     """
     slider = w.IntSlider(
         quality, 0, 100, description="quality", continuous_update=False,
@@ -98,16 +120,19 @@ def quality_slider(model: DictionaryCodec, pixels: np.ndarray, quality: float = 
         )
         return image, caption
 
-    return image_slider(code, slider)
+    return image_slider(code, slider, range(0, 101, 20), alt)
 
 
-def divider(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> w.Widget:
+def divider(
+    left: np.ndarray, right: np.ndarray, captions: tuple[str, str], alt: str = ""
+) -> w.Widget:
     """Two images of the same place, before and after, on either side of a line that moves.
 
     Args:
         left: (H, W, 3) uint8, say the original.
         right: the same place, say decoded.
         captions: of both; HTML.
+        alt: what both images show.
     """
     slider = w.IntSlider(
         50, 0, 100, description="divider", readout=False, layout=w.Layout(width="420px")
@@ -119,30 +144,36 @@ def divider(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> w
         image[:, max(at - 1, 0) : at + 1] = 255
         return image, f"{percent} %: {captions[0]} &nbsp;<b>|</b>&nbsp; {captions[1]}"
 
-    return image_slider(code, slider)
+    return image_slider(code, slider, range(0, 101, 25), alt)
 
 
-def step_slider(code: Callable[[float], tuple[np.ndarray, str]], step: float = 16) -> w.Widget:
+def step_slider(
+    code: Callable[[float], tuple[np.ndarray, str]], step: float = 16, alt: str = ""
+) -> w.Widget:
     """A logarithmic slider over quantiser steps from 1 to 256 grey levels.
 
     Args:
         code: step -> image and caption, see :func:`image_slider`.
         step: where the slider starts.
+        alt: what the images show.
     """
     slider = w.FloatLogSlider(
         step, base=2, min=0, max=8, step=0.25, description="step", readout_format=".1f",
         continuous_update=False, layout=w.Layout(width="420px"),
     )  # fmt: skip
-    return image_slider(code, slider)
+    return image_slider(code, slider, [2.0**i for i in range(2, 9)], alt)
 
 
-def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.Widget:
+def prefix_slider(
+    model: DictionaryCodec, data: bytes, pixels: np.ndarray, alt: str = ""
+) -> w.Widget:
     """A slider over the slices of a file: what its beginning already shows.
 
     Args:
         model: the codec that made the file.
         data: a .dco file.
         pixels: the original, (H, W, 3) uint8.
+        alt: what the image shows.
     """
     slices = len(model.config.groups)
     slider = w.IntSlider(slices, 0, slices, description="slices", continuous_update=False)
@@ -153,7 +184,7 @@ def prefix_slider(model: DictionaryCodec, data: bytes, pixels: np.ndarray) -> w.
         share = f"<b>{len(part):,} of {len(data):,} bytes</b> ({len(part) / len(data):.0%})"
         return image, f"{share}, {psnr(pixels, image):.2f} dB"
 
-    return image_slider(code, slider)
+    return image_slider(code, slider, range(slices + 1), alt)
 
 
 def field_picker(data: bytes) -> w.Widget:
@@ -171,17 +202,34 @@ def field_picker(data: bytes) -> w.Widget:
     return w.VBox([picker, view])
 
 
-def _panel(sliders: Sequence[w.Widget], view: Callable[..., tuple[str, bytes]]) -> w.Widget:
-    """Sliders with a caption and an image below: ``view`` makes both from the sliders' values."""
+def _panel(
+    sliders: Sequence[w.Widget], view: Callable[..., Leaf], stops: Sequence[Sequence] = ()
+) -> w.Widget:
+    """Sliders with a caption and an image below.
+
+    Args:
+        sliders: what there is to choose.
+        view: the values of the sliders -> what is shown.
+        stops: for each slider the values that the page shows, beside the one it begins with.
+            A slider without a list of its own stays where it is.
+    """
     label, image = w.HTML(), _image()
+    view = functools.cache(view)
 
     def show(change: dict | None = None) -> None:
-        label.value, image.value = view(*(slider.value for slider in sliders))
+        leaf = view(*(slider.value for slider in sliders))
+        label.value, image.value = leaf.caption, leaf.png
 
     for slider in sliders:
         slider.observe(show, "value")
     show()
-    return w.VBox([w.HBox(sliders, layout=w.Layout(flex_flow="row wrap")), label, image])
+    start = [slider.value for slider in sliders]
+    axes = {
+        slider.description: sorted({*values, slider.value})
+        for slider, values in itertools.zip_longest(sliders, stops, fillvalue=())
+    }
+    row = w.HBox(sliders, layout=w.Layout(flex_flow="row wrap"))
+    return Playable([row, label, image], axes, start, view)
 
 
 def _choice(name: str, count: int, value: int = 0) -> w.IntSlider:
@@ -199,7 +247,7 @@ def expert_picker(subject: Subject, outcome: Outcome, slice_: int = 0) -> w.Widg
     slices, experts = len(outcome.gates), len(outcome.gates[0])
     opacity = w.IntSlider(70, 0, 100, 5, description="opacity %", continuous_update=False)
 
-    def view(k: int, expert: int, percent: int) -> tuple[str, bytes]:
+    def view(k: int, expert: int, percent: int) -> Leaf:
         gates, bits = outcome.gates[k], outcome.y_bits[k]
         wins = gates.argmax(0) == expert
         caption = (
@@ -212,9 +260,11 @@ def expert_picker(subject: Subject, outcome: Outcome, slice_: int = 0) -> w.Widg
             subject.pixels, {f"slice {k}, expert {expert}": gates[expert]}, "gate", 6,
             limits=(0, gates.max()), opacity=percent / 100,
         )  # fmt: skip
-        return caption, plots.png(figure)
+        plots.describe(f"The photo in grey under a map of gates. {_plain(caption)}", figure)
+        return replace(play.leaf(figure, ""), caption=caption)
 
-    return _panel([_choice("slice", slices, slice_), _choice("expert", experts), opacity], view)
+    sliders = [_choice("slice", slices, slice_), _choice("expert", experts), opacity]
+    return _panel(sliders, view, [range(slices), range(experts)])
 
 
 def attention_picker(
@@ -231,7 +281,7 @@ def attention_picker(
     """
     height, width, _, experts, entries = attention[0].shape
 
-    def view(k: int, expert: int, row: int, column: int) -> tuple[str, bytes]:
+    def view(k: int, expert: int, row: int, column: int) -> Leaf:
         weights = attention[k][row, column, :, expert]
         gates = outcome.gates[k][:, row, column]
         used = in_use(weights)
@@ -240,7 +290,8 @@ def attention_picker(
             f"{', '.join(f'{n:.1f}' for n in used)} of {entries} entries"
         )
         figure = dictionary_look(subject.pixels, (row, column), weights, gates, expert)
-        return caption, plots.png(figure)
+        plots.describe(f"A place of the photo, and its weights. {_plain(caption)}.", figure)
+        return replace(play.leaf(figure, ""), caption=caption)
 
     sliders = [
         _choice("slice", len(attention), slice_),
@@ -248,7 +299,8 @@ def attention_picker(
         _choice("row", height, height // 2),
         _choice("column", width, width // 2),
     ]
-    return _panel(sliders, view)
+    stops = [(), range(experts), (), range(0, width, max(1, width // 4))]
+    return _panel(sliders, view, stops)
 
 
 def window_picker(
@@ -265,14 +317,16 @@ def window_picker(
     """
     height, width = next(iter(blocks.values()))[1].shape[1:3]
 
-    @functools.cache
-    def view(*place: int) -> tuple[str, bytes]:
+    def view(*place: int) -> Leaf:
         weights = {name: place_weights(*block, *place) for name, block in blocks.items()}
         looks = {name: heads.mean(0).cpu().numpy() for name, heads in weights.items()}
         most = ", ".join(f"{name} {look.max():.3f}" for name, look in looks.items())
-        return f"largest weight: {most}", plots.png(attention_maps(photo, looks, place))
+        figure = attention_maps(photo, looks, place)
+        plots.describe(f"Who asks: row {place[0]}, column {place[1]}.", figure)
+        return play.leaf(figure, f"largest weight: {most}")
 
-    return _panel([_choice("row", height, place[0]), _choice("column", width, place[1])], view)
+    sliders = [_choice("row", height, place[0]), _choice("column", width, place[1])]
+    return _panel(sliders, view, [range(3, height, 8), range(3, width, 8)])
 
 
 class TrainingView:
@@ -379,20 +433,30 @@ def ablation_panel(
             return reconstruct(model, image, quality)
 
     @functools.cache
-    def answer(*choice) -> tuple[str, bytes]:
+    def answer(*choice) -> Leaf:
         whole, rest = found((), "means", choice[-1]), found(*choice)
         bits, share = rest.bits.sum(), rest.bits.sum() / whole.bits.sum() - 1
         text = f"<b>{bits:,.0f} bits</b>, {rest.psnr:.2f} dB; against the whole model "
         limit = whole.bits.mean()
         shown = extra_bits(rest.pixels, {"off minus on": rest.bits - whole.bits}, limit, width=8)
-        return text + f"{share:+.1%}, {rest.psnr - whole.psnr:+.2f} dB", plots.png(shown)
+        text += f"{share:+.1%}, {rest.psnr - whole.psnr:+.2f} dB"
+        off = ", ".join(choice[0]) or "nothing"
+        plots.describe(f"Off: {off}; {choice[1]} in place. {_plain(text)}.", shown)
+        return replace(play.leaf(shown, ""), caption=text)
 
     def show(change: dict | None = None) -> None:
         off = tuple(box.description for box in boxes if box.value)
-        label.value, figure.value = answer(off, filler.value, slider.value)
+        leaf = answer(off, filler.value, slider.value)
+        label.value, figure.value = leaf.caption, leaf.png
 
     for control in (*boxes, filler, slider):
         control.observe(show, "value")
     show()
     rows = w.Layout(flex_flow="row wrap")
-    return w.VBox([w.Box(boxes, layout=rows), filler, slider, label, figure])
+    axes = {"off": ["nothing", *PARTS], "in place": list(filler.options)}
+
+    def one_off(part: str, in_place: str) -> Leaf:
+        return answer(() if part == "nothing" else (part,), in_place, quality)
+
+    children = [w.Box(boxes, layout=rows), filler, slider, label, figure]
+    return Playable(children, axes, ["nothing", "means"], one_off)

@@ -28,7 +28,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 HERE = Path(__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
-#: Every widget has a still image near it, so a page needs no more than this in its place.
+#: For a widget without images made beforehand: there is a still image near it.
 STILL = '<p class="still">Here the running notebook has a control to move.</p>'
 
 
@@ -61,7 +61,7 @@ def read_page(path: Path, out: Path) -> Page:
 
 
 def for_reading(notebook: NotebookNode) -> None:
-    """Links lead to pages, formulas are set, a line stands where a widget needs a kernel."""
+    """Links lead to pages, formulas are set, and what needs a kernel gives way to what does not."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb", r"](\1.html", cell.source)
@@ -69,7 +69,8 @@ def for_reading(notebook: NotebookNode) -> None:
             cell.source = typeset(cell.source)
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
-                output.data = NotebookNode({"text/html": STILL})
+                made = output.data.get("text/html", STILL)
+                output.data = NotebookNode({"text/html": made})
 
 
 class Book:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import matplotlib.pyplot as plt
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,18 +14,28 @@ def add_alt_text() -> None:
     """Let every figure that a notebook displays carry its alt text, under ``image/png``."""
     shell = get_ipython()
     if shell is not None:
-        shell.display_formatter.mimebundle_formatter.for_type(Figure, _alt_text)
+        shell.display_formatter.mimebundle_formatter.for_type(Figure, _with_alt_text)
 
 
-def _alt_text(figure: Figure) -> tuple[dict, dict]:
-    return {}, {"image/png": {"alt": describe(figure)}}
+def _with_alt_text(figure: Figure) -> tuple[dict, dict]:
+    return {}, {"image/png": {"alt": alt_text(figure)}}
 
 
-def describe(figure: Figure) -> str:
-    """What a figure shows, from its own titles, labels and names; or its label, if it has one.
+def describe(text: str, figure: Figure | None = None) -> None:
+    """Say by hand what there is to see on a figure, for readers who do not see it.
 
-    A reader who needs more finds it in the text below the figure.
+    Names and numbers that stand on the figure follow by themselves.
+
+    Args:
+        text: whole sentences.
+        figure: the one drawn last, by default.
     """
+    figure = figure or plt.gcf()
+    figure.set_label(f"{text} {alt_text(figure)}".strip())
+
+
+def alt_text(figure: Figure) -> str:
+    """What a figure shows, from its own titles, labels and names; or its label, if it has one."""
     if figure.get_label():
         return str(figure.get_label())
     parts, images = [], []
