@@ -216,29 +216,69 @@ def test_the_book_reads_without_a_network(book, browser):
     browser.find_element(By.PARTIAL_LINK_TEXT, "00 ·").click()
     WebDriverWait(browser, SLOW).until(lambda b: b.find_elements(By.TAG_NAME, "nav"))
     browser.save_screenshot(str(SHOTS / "book_page.png"))
-    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
-    assert all(name.startswith("data:") for name in browser.execute_script(loaded))
+    assert all(name.startswith("data:") for name in browser.execute_script(LOADED))
     sizes = "return [...document.images].map(image => image.naturalWidth)"
     widths = browser.execute_script(sizes)
     assert widths and all(widths)
 
 
-def leaf_through(browser) -> None:
-    """Move the first slider over images to and fro; one image is to be seen at a time."""
-    slider = browser.find_element(By.CSS_SELECTOR, ".leaves input")
-    figures = browser.find_elements(By.CSS_SELECTOR, ".leaves figure")
-    at = int(slider.get_attribute("value"))
-    for key, step in ((Keys.ARROW_RIGHT, 1), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_LEFT, -1)):
-        at += step
-        slider.send_keys(key)
-        shown = [figure.is_displayed() for figure in figures]
-        assert shown == [i == at for i in range(len(figures))]
+LEAVES = """
+    return [...document.querySelectorAll('.leaves')].map(leaves => ({
+        sliders: [...leaves.querySelectorAll('input')].map(
+            e => [+e.value, +e.max, e.ariaValueText, e.nextElementSibling.textContent]),
+        shown: [...leaves.querySelectorAll('figure')]
+            .filter(e => e.offsetParent)
+            .map(e => [e.innerText, e.querySelector('img').src, e.querySelector('img').alt,
+                       e.querySelector('img').naturalWidth]),
+    }));
+"""
+LOADED = "return performance.getEntriesByType('resource').map(entry => entry.name)"
 
 
-@pytest.mark.parametrize("name", ["02_coding_by_hand", "03_entropy_model_by_hand"])
-def test_images_are_leafed_through_without_a_kernel(browser, book, name):
-    browser.get((book / f"{name}.html").as_uri())
-    leaf_through(browser)
+def move_everything(browser, name: str) -> int:
+    """Move every slider of a page by its keys, and back; how many there are.
+
+    Its images and captions change, one is shown at a time, and those of other sliders stay.
+    """
+    boxes = browser.find_elements(By.CSS_SELECTOR, ".leaves")
+    count = 0
+    for i, box in enumerate(boxes):
+        for j, slider in enumerate(box.find_elements(By.TAG_NAME, "input")):
+            before = browser.execute_script(LEAVES)
+            at, end, *names = before[i]["sliders"][j]
+            assert names[0] == names[1]
+            there, back = (Keys.ARROW_RIGHT, Keys.ARROW_LEFT)[:: 1 if at < end else -1]
+            slider.send_keys(there)
+            now = browser.execute_script(LEAVES)
+            ((caption, src, alt, width),), ((caption_now, src_now, alt_now, width_now),) = (
+                seen[i]["shown"] for seen in (before, now)
+            )
+            assert caption != caption_now and src != src_now and alt != alt_now
+            assert width and width_now and min(len(alt), len(alt_now)) > 20
+            assert now[i]["sliders"][j][2] == now[i]["sliders"][j][3] != names[0]
+            assert now[:i] + now[i + 1 :] == before[:i] + before[i + 1 :]
+            shot(browser, box, f"book_{name}_{i}_{j}")
+            slider.send_keys(back)
+            assert browser.execute_script(LEAVES) == before
+            count += 1
+    return count
+
+
+#: Page of the book -> how many sliders it has.
+IN_THE_BOOK = {
+    "00_quickstart": 2, "01_lossy_compression": 1, "02_coding_by_hand": 1,
+    "03_entropy_model_by_hand": 1, "04_model_transforms": 1, "05_model_entropy": 1,
+    "06_model_attention": 2, "08_the_experts": 4, "09_bitstream": 1, "11_ablations": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_THE_BOOK)
+def test_sliders_of_the_book_need_no_kernel_and_no_network(browser, book, name):
+    page = book / f"{name}.html"
+    assert page.stat().st_size <= 8_000_000
+    browser.get(page.as_uri())
+    assert move_everything(browser, name) >= IN_THE_BOOK[name]
+    assert all(entry.startswith("data:") for entry in browser.execute_script(LOADED))
 
 
 @pytest.mark.slow
@@ -306,8 +346,7 @@ def test_slides_are_turned_by_keys_and_fit_the_screen(browser, decks, name):
     turn(browser, Keys.ARROW_LEFT, f"{count - 1} / {count}")
     turn(browser, Keys.HOME, f"1 / {count}")
     turn(browser, Keys.END, f"{count} / {count}")
-    loaded = "return performance.getEntriesByType('resource').map(entry => entry.name)"
-    assert all(entry.startswith("data:") for entry in browser.execute_script(loaded))
+    assert all(entry.startswith("data:") for entry in browser.execute_script(LOADED))
 
 
 def test_slides_are_printed_one_on_a_page(browser, decks):

@@ -32,8 +32,8 @@ def test_the_intervals_end_where_the_word_lies():
     assert "7 bars" in said
 
 
-def test_the_painted_numbers_show_the_way_as_far_as_it_is_drawn():
-    figure = coding_plots.painted_numbers(COUNTS, [8, 16, 45, 3799], rows=7)
+def test_the_coloured_numbers_show_the_way_as_far_as_it_is_drawn():
+    figure = coding_plots.coloured_numbers(COUNTS, [8, 16, 45, 3799], rows=7)
     assert alt_text(figure).endswith("Arrows lead from 8 to 16 to 45.")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert [t for t in texts if t] == [f"{'AAAANNNB'[x % 8]} {x}" for x in range(56)]

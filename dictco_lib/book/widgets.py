@@ -120,7 +120,7 @@ def quality_slider(
         )
         return image, caption
 
-    return image_slider(code, slider, range(0, 101, 20), alt)
+    return image_slider(code, slider, range(0, 101, 25), alt)
 
 
 def divider(
@@ -326,7 +326,7 @@ def window_picker(
         return play.leaf(figure, f"largest weight: {most}")
 
     sliders = [_choice("row", height, place[0]), _choice("column", width, place[1])]
-    return _panel(sliders, view, [range(3, height, 8), range(3, width, 8)])
+    return _panel(sliders, view, [(), range(3, width, 8)])
 
 
 class TrainingView:

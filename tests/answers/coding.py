@@ -60,7 +60,7 @@ EXERCISES = {
             "no place": (lambda *_: take(place=False), "of its row"),
             "one letter": (lambda *_: lambda x: ("X", x // 8), "not back to"),
             "no letter": (lambda *_: lambda x: x // 8, "could not use your answer"),
-            "other colours": (lambda *_: lambda x: ("XYZ"[x % 3], x // 8), "is painted"),
+            "other colours": (lambda *_: lambda x: ("XYZ"[x % 3], x // 8), "has the colour"),
         },
     ),
     "ex_coding_3": Exercise(

@@ -53,7 +53,8 @@ def ex_coding_2(answer: Callable[[int], tuple[str, int]], counts: dict[str, int]
                 continue
             if got[0] != letter:
                 return (
-                    f"state {state} is painted {letter}, not {got[0]}: {state} mod {total} says so"
+                    f"state {state} has the colour of {letter}, not {got[0]}: "
+                    f"{state} mod {total} says so"
                 )
             whole = state // total * count
             if got[1] == whole + state % total:

@@ -16,8 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter
 from PIL import Image
 
-from dictco_lib.book.plots.alt import add_alt_text
-from dictco_lib.book.plots.alt import describe as describe
+from dictco_lib.book.plots.alt import add_alt_text, describe
 
 #: Okabe-Ito: told apart by colour-blind readers. One colour and marker per codec, everywhere.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -332,6 +331,9 @@ def live_training(
         axis.imshow(image, interpolation="nearest")
         axis.set_title(title, fontsize=10)
         axis.axis("off")
+    describe(
+        "The loss over the steps so far, and one image as it is and as the model makes it.", figure
+    )
     return figure
 
 

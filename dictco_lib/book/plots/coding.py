@@ -1,4 +1,4 @@
-"""Figures about entropy coders: intervals in intervals, painted numbers, what a coder wastes."""
+"""Figures about entropy coders: intervals in intervals, coloured numbers, what a coder wastes."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def _bar(axis: Axes, left: float, counts: dict[str, int], chosen: str) -> None:
         bottom = top
 
 
-def painted_numbers(counts: dict[str, int], path: Sequence[int], rows: int) -> Figure:
-    """Whole numbers in rows of ``sum(counts)``, each painted with its letter, and a way over them.
+def coloured_numbers(counts: dict[str, int], path: Sequence[int], rows: int) -> Figure:
+    """Whole numbers in rows of ``sum(counts)``, each in its letter's colour, and a way over them.
 
     Args:
-        counts: of each letter, in order; each row is painted with them.
+        counts: of each letter, in order; their parts of each row.
         path: the numbers that are gone to, the first one first.
         rows: that are drawn; numbers beyond are left out.
     """
@@ -97,7 +97,7 @@ def painted_numbers(counts: dict[str, int], path: Sequence[int], rows: int) -> F
     axis.set(xlim=(0, total), ylim=(rows, 0))
     axis.axis("off")
     figure.set_label(
-        f"The whole numbers from 0 to {rows * total - 1} in rows of {total}, painted with "
+        f"The whole numbers from 0 to {rows * total - 1} in rows of {total}, coloured with "
         f"{', '.join(f'{s} ({n} of {total})' for s, n in counts.items())}. Arrows lead from "
         f"{' to '.join(str(x) for x in path if x < rows * total)}."
     )
