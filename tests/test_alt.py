@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
 
@@ -11,6 +16,7 @@ from dictco_lib.book import plots
 from dictco_lib.book.plots.alt import alt_text
 from dictco_lib.book.plots.bitstream import bit_maps
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 GREY = np.zeros((16, 16, 3), np.uint8)
 
 
@@ -67,3 +73,38 @@ def test_a_notebook_gets_the_alt_text_with_the_figure(monkeypatch):
     figure = plots.image_row([GREY], ["original"])
     _, metadata = shell.display_formatter.format(figure)
     assert metadata["image/png"]["alt"] == "Image: original."
+
+
+#: How a description begins that nobody wrote: names and numbers of the figure, and no more.
+AUTOMATIC = re.compile(r"(\d+ images|Image|Chart)(:|,|\.| “|$)|Rows of small images:")
+
+
+def told(notebook) -> list[str]:
+    """The alternative texts of all images of a notebook."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                found.append(output.metadata.get("image/png", {}).get("alt", ""))
+            soup = BeautifulSoup(data.get("text/html", ""), "html.parser")
+            found += [image.get("alt", "") for image in soup.select("img")]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_figure_says_by_hand_what_there_is_to_see(path):
+    for text in told(nbformat.read(path, as_version=4)):
+        assert not AUTOMATIC.match(text), text
+        assert len(text) >= 40, text
+
+
+def test_what_nobody_wrote_is_found():
+    plots.bit_bars({"header": 80, "z": 240}, 100)
+    plots.image_row([GREY], ["original"])
+    plots.image_row([GREY, GREY], ["original", "decoded"])
+    plots.patch_rows({"a": [GREY]})
+    plt.subplots()
+    assert all(AUTOMATIC.match(alt_text(plt.figure(i))) for i in plt.get_fignums())
+    plots.describe("Nothing but black.")
+    assert not AUTOMATIC.match(alt_text(plt.gcf()))

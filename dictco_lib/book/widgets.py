@@ -20,7 +20,14 @@ from torch import Tensor
 
 from dictco_lib.bitstream import unpack
 from dictco_lib.book import play, plots
-from dictco_lib.book.inspect.ablations import PARTS, Means, Result, reconstruct, switched_off
+from dictco_lib.book.inspect.ablations import (
+    PARTS,
+    WITHOUT_MEAN,
+    Means,
+    Result,
+    reconstruct,
+    switched_off,
+)
 from dictco_lib.book.inspect.attention import in_use
 from dictco_lib.book.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.book.inspect.outcome import Outcome, Subject
@@ -441,7 +448,7 @@ def ablation_panel(
         shown = extra_bits(rest.pixels, {"off minus on": rest.bits - whole.bits}, limit, width=8)
         text += f"{share:+.1%}, {rest.psnr - whole.psnr:+.2f} dB"
         off = ", ".join(choice[0]) or "nothing"
-        plots.describe(f"Off: {off}; {choice[1]} in place. {_plain(text)}.", shown)
+        plots.describe(f"Off: {off}, {choice[1]} in place. {_plain(text)}.", shown)
         return replace(play.leaf(shown, ""), caption=text)
 
     def show(change: dict | None = None) -> None:
@@ -453,10 +460,15 @@ def ablation_panel(
         control.observe(show, "value")
     show()
     rows = w.Layout(flex_flow="row wrap")
-    axes = {"off": ["nothing", *PARTS], "in place": list(filler.options)}
+    ways = {"nothing": ((), "means")}  # on the page: one part at a time
+    for part in PARTS:
+        if part in WITHOUT_MEAN:
+            ways[part] = (part,), "zeros"
+        else:
+            ways |= {f"{part}, {fill} in place": ((part,), fill) for fill in filler.options}
 
-    def one_off(part: str, in_place: str) -> Leaf:
-        return answer(() if part == "nothing" else (part,), in_place, quality)
+    def one_way(name: str) -> Leaf:
+        return answer(*ways[name], quality)
 
     children = [w.Box(boxes, layout=rows), filler, slider, label, figure]
-    return Playable(children, axes, ["nothing", "means"], one_off)
+    return Playable(children, {"off": list(ways)}, ["nothing"], one_way)
