@@ -268,7 +268,7 @@ def move_everything(browser, name: str) -> int:
 IN_THE_BOOK = {
     "00_quickstart": 2, "01_lossy_compression": 1, "02_coding_by_hand": 1,
     "03_entropy_model_by_hand": 1, "04_model_transforms": 1, "05_model_entropy": 1,
-    "06_model_attention": 2, "08_the_experts": 4, "09_bitstream": 1, "11_ablations": 2,
+    "06_model_attention": 2, "08_the_experts": 4, "09_bitstream": 1, "11_ablations": 1,
 }  # fmt: skip
 
 

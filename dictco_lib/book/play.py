@@ -143,7 +143,7 @@ class Playable(w.VBox):
         leaves = [self._view(*values) for values in itertools.product(*self._axes.values())]
         places = zip(self._axes.items(), self._start, strict=True)
         many = [
-            (name, [str(v) for v in values], values.index(at))
+            (name, [f"{v:g}" if isinstance(v, float) else str(v) for v in values], values.index(at))
             for (name, values), at in places
             if len(values) > 1
         ]
