@@ -36,7 +36,7 @@ def test_a_value_seen_before_is_not_computed_again():
         asked.append(value)
         return np.full((4, 4, 3), value, np.uint8), f"{value}"
 
-    slider, label, image = widgets.image_slider(code, w.IntSlider(1)).children
+    slider, label, image = play.image_slider(code, w.IntSlider(1)).children
     for value in (2, 1, 2):
         slider.value = value
         assert label.value == str(value)
@@ -88,7 +88,7 @@ def test_the_page_shows_what_the_quality_slider_shows(nano, photo):
 
 def test_several_sliders_choose_one_image():
     leaves = [
-        play.Leaf(widgets._png(np.full((8, 8), 40 * i, np.uint8)), f"{i}", f"grey {i}")
+        play.Leaf(play.png_of(np.full((8, 8), 40 * i, np.uint8)), f"{i}", f"grey {i}")
         for i in range(6)
     ]
     html = play.with_sliders(leaves, {"row": ["a", "b"], "column": ["x", "y", "z"]}, [1, 0])
@@ -101,9 +101,9 @@ def test_several_sliders_choose_one_image():
 
 def test_a_slider_that_stays_where_it_is_has_none_on_the_page():
     def view(row, column):
-        return play.Leaf(widgets._png(np.zeros((8, 8), np.uint8)), f"{row} {column}", "black")
+        return play.Leaf(play.png_of(np.zeros((8, 8), np.uint8)), f"{row} {column}", "black")
 
     sliders = [w.IntSlider(1, 0, 9, description=name) for name in ("row", "column")]
-    soup = made_beforehand(widgets._panel(sliders, view, [(0, 9)]))
+    soup = made_beforehand(play.panel(sliders, view, [(0, 9)]))
     assert [json.loads(s["data-names"]) for s in soup.select("input")] == [["0", "1", "9"]]
     assert [caption.text for caption in soup.select("figcaption")] == ["0 1", "1 1", "9 1"]

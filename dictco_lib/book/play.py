@@ -1,22 +1,25 @@
 """Images to leaf through: sliders that work in a notebook and in its HTML page alike.
 
-The widgets of :mod:`dictco_lib.book.widgets` compute when they are moved, and need a kernel. Here
-every image is made beforehand, so a page without a kernel can show them, too: with one line of
-JavaScript, and nothing from a network.
+A widget computes when it is moved, and needs a kernel. :func:`leaf_through` shows images that were
+made beforehand; a :class:`Playable` is both: a widget in a running notebook, and some of its images
+made beforehand for the page, with one line of JavaScript and nothing from a network.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as w
+import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
@@ -152,3 +155,91 @@ class Playable(w.VBox):
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         return super()._repr_mimebundle_(**kwargs) | {"text/html": self.page()}
+
+
+def image_slider(
+    code: Callable[[float], tuple[np.ndarray, str]],
+    slider: w.Widget,
+    stops: Sequence[float] = (),
+    alt: str = "",
+) -> w.Widget:
+    """Any slider with the image and the numbers of its value below.
+
+    Values seen before are kept. While the kernel works, the front end sends no more than the
+    last place of the slider.
+
+    Args:
+        code: value -> image, (H, W) or (H, W, 3) uint8, and its caption.
+        slider: with ``continuous_update=False`` where the work takes longer than a blink.
+        stops: the values that the page shows, beside the one that the slider begins with.
+        alt: what the images show.
+    """
+    label, image = w.HTML(), image_place()
+
+    @functools.lru_cache(128)
+    def seen(value: float) -> Leaf:
+        pixels, caption = code(value)
+        return Leaf(png_of(pixels), caption, f"{alt} {plain(caption)}".strip())
+
+    def show(change: dict | None = None) -> None:
+        label.value += " &hellip;"
+        leaf = seen(slider.value)
+        label.value, image.value = leaf.caption, leaf.png
+
+    slider.observe(show, "value")
+    show()
+    start = slider.value
+    values = sorted({*stops, start})
+    return Playable([slider, label, image], {slider.description: values}, [start], seen)
+
+
+def plain(caption: str) -> str:
+    """A caption without its marks."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", caption)).replace("\xa0", " ").strip()
+
+
+def image_place() -> w.Image:
+    """A place for an image, at its own size where that fits."""
+    return w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """The PNG file of an image, (H, W) or (H, W, 3) uint8."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)  # quick, for the way to a browser
+    return buffer.getvalue()
+
+
+def panel(
+    sliders: Sequence[w.Widget], view: Callable[..., Leaf], stops: Sequence[Sequence] = ()
+) -> w.Widget:
+    """Sliders with a caption and an image below.
+
+    Args:
+        sliders: what there is to choose.
+        view: the values of the sliders -> what is shown.
+        stops: for each slider the values that the page shows, beside the one it begins with.
+            A slider without a list of its own stays where it is.
+    """
+    label, image = w.HTML(), image_place()
+    view = functools.cache(view)
+
+    def show(change: dict | None = None) -> None:
+        leaf = view(*(slider.value for slider in sliders))
+        label.value, image.value = leaf.caption, leaf.png
+
+    for slider in sliders:
+        slider.observe(show, "value")
+    show()
+    start = [slider.value for slider in sliders]
+    axes = {
+        slider.description: sorted({*values, slider.value})
+        for slider, values in itertools.zip_longest(sliders, stops, fillvalue=())
+    }
+    row = w.HBox(sliders, layout=w.Layout(flex_flow="row wrap"))
+    return Playable([row, label, image], axes, start, view)
+
+
+def choice(name: str, count: int, value: int = 0) -> w.IntSlider:
+    """A slider over the numbers from 0 to ``count - 1``."""
+    return w.IntSlider(value, 0, count - 1, description=name, continuous_update=False)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import io
-import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import display
-from PIL import Image
 from torch import Tensor
 
 from dictco_lib.bitstream import unpack
@@ -32,7 +28,7 @@ from dictco_lib.book.inspect.attention import in_use
 from dictco_lib.book.inspect.fields import hex_view, prefix, read_fields
 from dictco_lib.book.inspect.outcome import Outcome, Subject
 from dictco_lib.book.inspect.windows import place_weights
-from dictco_lib.book.play import Leaf, Playable
+from dictco_lib.book.play import Leaf, Playable, image_slider
 from dictco_lib.book.plots.ablations import extra_bits
 from dictco_lib.book.plots.model import attention_maps
 from dictco_lib.book.plots.routing import dictionary_look
@@ -43,58 +39,6 @@ from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import ImageData, to_pil, to_uint8
 from dictco_lib.layers.attention import WindowAttention
 from dictco_lib.models import DictionaryCodec
-
-
-def image_slider(
-    code: Callable[[float], tuple[np.ndarray, str]],
-    slider: w.Widget,
-    stops: Sequence[float] = (),
-    alt: str = "",
-) -> w.Widget:
-    """Any slider with the image and the numbers of its value below.
-
-    Values seen before are kept. While the kernel works, the front end sends no more than the
-    last place of the slider.
-
-    Args:
-        code: value -> image, (H, W) or (H, W, 3) uint8, and its caption.
-        slider: with ``continuous_update=False`` where the work takes longer than a blink.
-        stops: the values that the page shows, beside the one that the slider begins with.
-        alt: what the images show.
-    """
-    label, image = w.HTML(), _image()
-
-    @functools.lru_cache(128)
-    def seen(value: float) -> Leaf:
-        pixels, caption = code(value)
-        return Leaf(_png(pixels), caption, f"{alt} {_plain(caption)}".strip())
-
-    def show(change: dict | None = None) -> None:
-        label.value += " &hellip;"
-        leaf = seen(slider.value)
-        label.value, image.value = leaf.caption, leaf.png
-
-    slider.observe(show, "value")
-    show()
-    start = slider.value
-    values = sorted({*stops, start})
-    return Playable([slider, label, image], {slider.description: values}, [start], seen)
-
-
-def _plain(caption: str) -> str:
-    """A caption without its marks."""
-    return html.unescape(re.sub(r"<[^>]+>", " ", caption)).replace("\xa0", " ").strip()
-
-
-def _image() -> w.Image:
-    """A place for an image, at its own size where that fits."""
-    return w.Image(format="png", layout=w.Layout(max_width="100%", align_self="flex-start"))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)  # quick, for the way to a browser
-    return buffer.getvalue()
 
 
 def quality_slider(
@@ -209,40 +153,6 @@ def field_picker(data: bytes) -> w.Widget:
     return w.VBox([picker, view])
 
 
-def _panel(
-    sliders: Sequence[w.Widget], view: Callable[..., Leaf], stops: Sequence[Sequence] = ()
-) -> w.Widget:
-    """Sliders with a caption and an image below.
-
-    Args:
-        sliders: what there is to choose.
-        view: the values of the sliders -> what is shown.
-        stops: for each slider the values that the page shows, beside the one it begins with.
-            A slider without a list of its own stays where it is.
-    """
-    label, image = w.HTML(), _image()
-    view = functools.cache(view)
-
-    def show(change: dict | None = None) -> None:
-        leaf = view(*(slider.value for slider in sliders))
-        label.value, image.value = leaf.caption, leaf.png
-
-    for slider in sliders:
-        slider.observe(show, "value")
-    show()
-    start = [slider.value for slider in sliders]
-    axes = {
-        slider.description: sorted({*values, slider.value})
-        for slider, values in itertools.zip_longest(sliders, stops, fillvalue=())
-    }
-    row = w.HBox(sliders, layout=w.Layout(flex_flow="row wrap"))
-    return Playable([row, label, image], axes, start, view)
-
-
-def _choice(name: str, count: int, value: int = 0) -> w.IntSlider:
-    return w.IntSlider(value, 0, count - 1, description=name, continuous_update=False)
-
-
 def expert_picker(subject: Subject, outcome: Outcome, slice_: int = 0) -> w.Widget:
     """The gates of one expert of one slice over the photo, with their mean and the slice's bits.
 
@@ -267,11 +177,11 @@ def expert_picker(subject: Subject, outcome: Outcome, slice_: int = 0) -> w.Widg
             subject.pixels, {f"slice {k}, expert {expert}": gates[expert]}, "gate", 6,
             limits=(0, gates.max()), opacity=percent / 100,
         )  # fmt: skip
-        plots.describe(f"The photo in grey under a map of gates. {_plain(caption)}", figure)
+        plots.describe(f"The photo in grey under a map of gates. {play.plain(caption)}", figure)
         return replace(play.leaf(figure, ""), caption=caption)
 
-    sliders = [_choice("slice", slices, slice_), _choice("expert", experts), opacity]
-    return _panel(sliders, view, [range(slices), range(experts)])
+    sliders = [play.choice("slice", slices, slice_), play.choice("expert", experts), opacity]
+    return play.panel(sliders, view, [range(slices), range(experts)])
 
 
 def attention_picker(
@@ -297,17 +207,17 @@ def attention_picker(
             f"{', '.join(f'{n:.1f}' for n in used)} of {entries} entries"
         )
         figure = dictionary_look(subject.pixels, (row, column), weights, gates, expert)
-        plots.describe(f"A place of the photo, and its weights. {_plain(caption)}.", figure)
+        plots.describe(f"A place of the photo, and its weights. {play.plain(caption)}.", figure)
         return replace(play.leaf(figure, ""), caption=caption)
 
     sliders = [
-        _choice("slice", len(attention), slice_),
-        _choice("expert", experts),
-        _choice("row", height, height // 2),
-        _choice("column", width, width // 2),
+        play.choice("slice", len(attention), slice_),
+        play.choice("expert", experts),
+        play.choice("row", height, height // 2),
+        play.choice("column", width, width // 2),
     ]
     stops = [(), range(experts), (), range(0, width, max(1, width // 4))]
-    return _panel(sliders, view, stops)
+    return play.panel(sliders, view, stops)
 
 
 def window_picker(
@@ -332,8 +242,8 @@ def window_picker(
         plots.describe(f"Who asks: row {place[0]}, column {place[1]}.", figure)
         return play.leaf(figure, f"largest weight: {most}")
 
-    sliders = [_choice("row", height, place[0]), _choice("column", width, place[1])]
-    return _panel(sliders, view, [(), range(3, width, 8)])
+    sliders = [play.choice("row", height, place[0]), play.choice("column", width, place[1])]
+    return play.panel(sliders, view, [(), range(3, width, 8)])
 
 
 class TrainingView:
@@ -391,7 +301,7 @@ def curve_picker(curves: Sequence[Curve], chosen: Sequence[str], anchor: str) ->
     )
     against = w.Dropdown(options=list(by_name), value=anchor, description="against")
     table = w.HTML()
-    image = _image()
+    image = play.image_place()
 
     def show(change: dict | None = None) -> None:
         names = [against.value, *(name for name in select.value if name != against.value)]
@@ -432,7 +342,7 @@ def ablation_panel(
     boxes = [w.Checkbox(False, description=part, indent=False) for part in PARTS]
     filler = w.ToggleButtons(options=["means", "zeros"], description="in place")
     slider = w.IntSlider(quality, 0, 100, description="quality", continuous_update=False)
-    label, figure = w.HTML(), _image()
+    label, figure = w.HTML(), play.image_place()
 
     @functools.cache
     def found(off: tuple[str, ...], in_place: str, quality: float) -> Result:
@@ -448,7 +358,7 @@ def ablation_panel(
         shown = extra_bits(rest.pixels, {"off minus on": rest.bits - whole.bits}, limit, width=8)
         text += f"{share:+.1%}, {rest.psnr - whole.psnr:+.2f} dB"
         off = ", ".join(choice[0]) or "nothing"
-        plots.describe(f"Off: {off}, {choice[1]} in place. {_plain(text)}.", shown)
+        plots.describe(f"Off: {off}, {choice[1]} in place. {play.plain(text)}.", shown)
         return replace(play.leaf(shown, ""), caption=text)
 
     def show(change: dict | None = None) -> None:
