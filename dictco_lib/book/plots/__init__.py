@@ -17,6 +17,7 @@ from matplotlib.ticker import LogFormatter
 from PIL import Image
 
 from dictco_lib.book.plots.alt import add_alt_text, describe
+from dictco_lib.book.plots.labels import label_curves
 
 #: Okabe-Ito: told apart by colour-blind readers. One colour and marker per codec, everywhere.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
