@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dictco_lib.commands.common import find_device, may_replace, say
 from dictco_lib.commands.options import Declare, add_force, add_recipe
-from dictco_lib.errors import OptionError, PortWarning
+from dictco_lib.errors import OptionError, OutputError, PortWarning
+from dictco_lib.files import check_writable
 
 if TYPE_CHECKING:
     from dictco_lib.models import Codec
@@ -72,25 +73,54 @@ def pairs(args: argparse.Namespace) -> None:
 def add_export(command: Declare) -> None:
     """Declare ``export``."""
     sub = command(
-        "export", export, "halve a trained checkpoint for shipping",
+        "export", export,
+        "halve a trained checkpoint for shipping, or write a model as ONNX graphs",
         "build/classroom/last.safetensors data/classroom.safetensors",
+        "classroom classroom_onnx/ --onnx",
     )  # fmt: skip
-    sub.add_argument("input", metavar="IN.safetensors")
-    sub.add_argument("output", metavar="OUT.safetensors")
-    sub.add_argument(
+    sub.add_argument("input", metavar="IN", help="a checkpoint; with --onnx a name will do")
+    sub.add_argument("output", metavar="OUT", help="a .safetensors file; with --onnx a folder")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument(
+        "--onnx", action="store_true",
+        help="a folder of graphs, tables and a script, decode_onnx.py, that decodes without torch",
+    )  # fmt: skip
+    form.add_argument(
         "--rows8", action="store_true",
         help="matrices of the entropy model as 8-bit integers: smaller, up to 0.3 %% more bits",
     )  # fmt: skip
-    add_force(sub, "replace OUT even if it is not halved yet")
+    add_force(sub, "replace OUT even if it is not what this command makes")
 
 
 def export(args: argparse.Namespace) -> None:
-    """Halve a checkpoint for shipping."""
+    """Halve a checkpoint for shipping, or write it as a folder of ONNX graphs."""
     from dictco_lib import checkpoints
 
+    if args.onnx:
+        return _export_onnx(args)
     may_replace(args.output, args.force, checkpoints.is_halved, "a halved checkpoint")
     checkpoints.export(args.input, args.output, rows8=args.rows8)
     print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
+
+
+def _export_onnx(args: argparse.Namespace) -> None:
+    from dictco_lib.export import SCRIPT, check_packages, export_onnx, is_exported
+
+    check_packages()
+    folder = Path(args.output)
+    is_taken = folder.is_dir() and any(folder.iterdir())
+    if is_taken and not args.force and not is_exported(folder):
+        raise OutputError(
+            f"{folder} is not empty and holds no exported model; give another name, or write into "
+            "it with --force"
+        )
+    check_writable(folder, "folder")
+    differences = export_onnx(_read_any(args.input, False, []), folder)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    say(f"{folder}: {len(differences)} graphs, {size / 1e6:.1f} MB")
+    for name, found in differences.items():
+        say(f"  {name:10} differs from torch by {found:.1e} of its largest number")
+    say(f"python {folder / SCRIPT} photo.dco photo.png decodes with them")
 
 
 def add_convert(command: Declare) -> None:

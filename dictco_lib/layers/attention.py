@@ -173,7 +173,7 @@ class GlobalTokenAttention(WindowAttention):
         """What each query gathers from its window and from the window's two tokens."""
         local = super().attend(q, k, v, bias, x)
         tokens = self.global_tokens + self._windows(x).mean(1, keepdim=True)  # (n, 2, C)
-        kv = self.global_kv(tokens).reshape(len(tokens), 2, 2, self.heads, self.head_dim)
+        kv = self.global_kv(tokens).reshape(-1, 2, 2, self.heads, self.head_dim)
         keys, values = kv.permute(2, 0, 3, 1, 4)
         q = q * self.head_dim**-0.5 if self.is_scaled else q
         seen = (q @ keys.mT).softmax(-1) @ values
