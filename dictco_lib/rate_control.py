@@ -1,16 +1,16 @@
-"""Rate control: search the quality whose file has the size, the rate or the PSNR asked for."""
+"""Rate control: search the quality whose file, or files, have the size, rate or PSNR asked for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from dictco_lib.arguments import as_number, check_codec, quoted
 from dictco_lib.coding import Encoded, Latent, code_latent, to_latent
-from dictco_lib.errors import TargetError
+from dictco_lib.errors import DictcoError, TargetError
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
@@ -21,6 +21,8 @@ MAX_PASSES = 12
 BEST = 10_000  # qualities are searched in hundredths, as a file holds them
 #: In dB: a decoder's float32 may round another way than the encoder's (about 1e-4 dB).
 PSNR_MARGIN = 1e-3
+#: Images of so many pixels, with their latents (6 bytes a pixel), are kept from pass to pass.
+KEPT_PIXELS = 2**25
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,25 @@ class Controlled(Encoded):
     passes: int
     psnr: float | None
     is_bound: bool
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Files of one quality that meet a rate together.
+
+    ``files`` are by the images' names; ``bpp`` are their bits per pixel of all images; ``passes``
+    counts how often all of them were coded.
+    """
+
+    quality: float
+    bpp: float
+    passes: int
+    files: dict[str, Encoded]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(len(encoded.data) for encoded in self.files.values())
 
 
 @dataclass(frozen=True)
@@ -97,16 +118,65 @@ def encode_to(
     """
     check_codec(model)
     target = _target(bpp, max_bytes, min_psnr)
-    if not model.config.is_variable_rate:
-        raise TargetError(
-            f"model {model.config.name!r} has one fixed rate, so {target.kind} cannot be chosen; "
-            "take a variable-rate model, or leave the target out"
-        )
+    _check_variable(model, target)
     search = _Search(model, to_latent(model, image, metadata, tile, regions), fast, target)
     quality = search.run()
     is_bound = not target.is_met(search.value(quality))
     encoded, decibels = search.tried[quality]
     return Controlled(**vars(encoded), passes=len(search.tried), psnr=decibels, is_bound=is_bound)
+
+
+@torch.no_grad()
+def encode_to_average(
+    model: DictionaryCodec,
+    images: Mapping[str, object],
+    bpp: float,
+    *,
+    metadata: bool = False,
+    fast: bool = False,
+    tile: int = TILE,
+    regions: Sequence = (),
+    watch: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Averaged:
+    """Compress several images at one quality, so that together they have a rate.
+
+    At one quality all images pay as many bits for the next bit of squared error: no other way to
+    share the bits out has less of it in all.
+
+    Args:
+        model: a variable-rate codec.
+        images: as for :func:`dictco_lib.coding.encode`, like what is not explained here; by names
+            for errors.
+        bpp: bits of all files per pixel of all images; at most 1 % below, never above.
+        metadata: keep EXIF data, resolution and XMP too.
+        fast: code in float32.
+        tile: side of a tile in latent samples.
+        regions: where another quality holds, in every image.
+        watch: is handed the names at each pass and gives them back one by one, to show progress.
+
+    Raises:
+        TargetError: if the target is beyond what qualities 0 to 100 give, or falls between two
+            steps of small images; if the model has one fixed rate; or if one of the images cannot
+            be coded: the average is of all.
+    """
+    check_codec(model)
+    asked = _target(bpp, None, None).asked
+    target = _Target("bpp", asked, 0.99 * asked, asked)
+    _check_variable(model, target)
+    if not images:
+        raise TargetError("got no images, an average is of at least one")
+    search = _Together(model, images, target, fast, watch, (metadata, tile, regions))
+    quality = search.run()
+    reached = search.value(quality)
+    return Averaged(quality / 100, reached, len(search.rates), search.files_of(quality))
+
+
+def _check_variable(model: DictionaryCodec, target: _Target) -> None:
+    if not model.config.is_variable_rate:
+        raise TargetError(
+            f"model {model.config.name!r} has one fixed rate, so {target.kind} cannot be chosen; "
+            "take a variable-rate model, or leave the target out"
+        )
 
 
 def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) -> _Target:
@@ -130,20 +200,23 @@ def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) 
     return _Target(kind, asked, *window[kind])
 
 
-class _Search:
-    """Regula falsi over hundredths of quality; every pass is remembered in ``tried``."""
+class _Falsi:
+    """Regula falsi over hundredths of quality, for a value that rises with the quality."""
 
-    def __init__(self, model: DictionaryCodec, latent: Latent, fast: bool, target: _Target) -> None:
-        self.model, self.latent, self.fast, self.target = model, latent, fast, target
-        self.tried: dict[int, tuple[Encoded, float | None]] = {}  # files and their PSNR, if asked
+    target: _Target
+
+    def value(self, quality: int) -> float:
+        """What the target limits, at a quality; what was computed once is remembered."""
+        raise NotImplementedError
 
     def run(self) -> int:
         """The quality that meets the target, in hundredths."""
         target = self.target
         below = above = None  # the tried qualities nearest to the window, on either side
-        at = BEST // 2
-        while len(self.tried) < MAX_PASSES - 2:
+        at, self.count = BEST // 2, 0
+        while self.count < MAX_PASSES - 2:
             value = self.value(at)
+            self.count += 1
             if target.is_met(value):
                 return at
             below, above = (at, above) if value < target.low else (below, at)
@@ -156,34 +229,13 @@ class _Search:
             return below
         raise self._error(below, above)
 
-    def value(self, quality: int) -> float:
-        """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
-        if quality not in self.tried:
-            keep = self.target.kind == "min_psnr"
-            encoded, y_hat = code_latent(
-                self.model, self.latent, quality / 100, self.fast, keep=keep
-            )
-            decibels = self._psnr(y_hat) if keep else None
-            self.tried[quality] = encoded, decibels
-        encoded, decibels = self.tried[quality]
-        if self.target.kind == "min_psnr":
-            return decibels
-        return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
-
-    def _psnr(self, y_hat: torch.Tensor) -> float:
-        original, boxes = self.latent.image, self.latent.boxes
-        kind = original.is_grey, original.is_sixteen_bit
-        samples = synthesise(self.model, cut(y_hat, boxes), boxes, original.size, kind)
-        return psnr(eight_bit(original), eight_bit(replace(original, samples=samples)))
-
     def _between(self, below: int | None, above: int | None) -> int:
         """Where to look next: an end, or where a straight line meets the window's middle."""
         if below is None or above is None:
             return 0 if below is None else BEST
-        count = len(self.tried)
         low, high = (self.target.curve(self.value(quality)) for quality in (below, above))
         # The curve is smooth, so lines miss seldom; where sizes come in steps, halving is safe.
-        if math.isinf(high) or (count > 4 and count % 2):
+        if math.isinf(high) or (self.count > 4 and self.count % 2):
             return (below + above) // 2
         middle = self.target.curve((self.target.low + self.target.high) / 2)
         at = below + (above - below) * (middle - low) / (high - low)
@@ -205,3 +257,88 @@ class _Search:
         return TargetError(
             f"{message}, and the nearest steps found are {near}; ask for one of them"
         )
+
+
+class _Search(_Falsi):
+    """The search for one image; every pass is remembered in ``tried``."""
+
+    def __init__(self, model: DictionaryCodec, latent: Latent, fast: bool, target: _Target) -> None:
+        self.model, self.latent, self.fast, self.target = model, latent, fast, target
+        self.tried: dict[int, tuple[Encoded, float | None]] = {}  # files and their PSNR, if asked
+
+    def value(self, quality: int) -> float:
+        """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
+        if quality not in self.tried:
+            keep = self.target.kind == "min_psnr"
+            encoded, y_hat = code_latent(
+                self.model, self.latent, quality / 100, self.fast, keep=keep
+            )
+            decibels = self._psnr(y_hat) if keep else None
+            self.tried[quality] = encoded, decibels
+        encoded, decibels = self.tried[quality]
+        if self.target.kind == "min_psnr":
+            return decibels
+        return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
+
+    def _psnr(self, y_hat: torch.Tensor) -> float:
+        original, boxes = self.latent.image, self.latent.boxes
+        kind = original.is_grey, original.is_sixteen_bit
+        samples = synthesise(self.model, cut(y_hat, boxes), boxes, original.size, kind)
+        return psnr(eight_bit(original), eight_bit(replace(original, samples=samples)))
+
+
+class _Together(_Falsi):
+    """The search for several images; the files of the last pass are kept."""
+
+    def __init__(
+        self,
+        model: DictionaryCodec,
+        images: Mapping[str, object],
+        target: _Target,
+        fast: bool,
+        watch: Callable[[Iterable[str]], Iterable[str]],
+        options: tuple,
+    ) -> None:
+        self.model, self.images, self.target, self.fast = model, images, target, fast
+        self.watch, self.options = watch, options
+        self.rates: dict[int, float] = {}
+        self._latents: dict[str, Latent] = {}
+        self._kept = 0
+        self._last: tuple[int, dict[str, Encoded]] = (-1, {})
+
+    def value(self, quality: int) -> float:
+        """Bits per pixel of all images."""
+        if quality not in self.rates:
+            files = {}
+            for name in self.watch(self.images):
+                try:
+                    files[name] = code_latent(
+                        self.model, self._latent(name), quality / 100, self.fast, keep=False
+                    )[0]
+                except (DictcoError, OSError) as error:
+                    raise TargetError(
+                        f"{name} fails ({error}), and the average is of all images; mend it or "
+                        "leave it out"
+                    ) from error
+            pixels = sum(encoded.width * encoded.height for encoded in files.values())
+            bits = 8 * sum(len(encoded.data) for encoded in files.values())
+            self.rates[quality], self._last = bits / pixels, (quality, files)
+        return self.rates[quality]
+
+    def files_of(self, quality: int) -> dict[str, Encoded]:
+        """The files of a pass; its value was the last one to be computed, or they are made anew."""
+        if self._last[0] != quality:
+            del self.rates[quality]
+            self.value(quality)
+        return self._last[1]
+
+    def _latent(self, name: str) -> Latent:
+        """An image and its y: kept, as long as all that is kept is not too much."""
+        if name in self._latents:
+            return self._latents[name]
+        latent = to_latent(self.model, self.images[name], *self.options)
+        pixels = latent.image.size[0] * latent.image.size[1]
+        if self._kept + pixels <= KEPT_PIXELS:
+            self._latents[name] = latent
+            self._kept += pixels
+        return latent

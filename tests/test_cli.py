@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -310,3 +311,46 @@ def test_help_teaches_with_examples_and_the_module_is_the_command():
     )
     assert done.returncode == 0
     assert "dictco compress photo.jpg small.dco --quality 10" in done.stdout
+
+
+def test_a_folder_meets_a_rate_on_average(capsys, folder, nano, tmp_path):
+    save_checkpoint(nano, tmp_path / "nano.safetensors")
+    out = tmp_path / "out"
+    words = ("compress", folder, out, "--model", tmp_path / "nano.safetensors")
+    words += ("--bpp", 1.0, "--average")
+    status, said, err = run(capsys, *words)
+    assert status == 0, err
+    pixels = 301 * 203 + 90 * 100
+    total = sum(path.stat().st_size for path in out.iterdir())
+    assert 0.99 <= 8 * total / pixels <= 1.0
+    assert f"2 images: {8 * total / pixels:.4f} bpp together ({total} bytes)" in said
+    assert "asked for 1: quality" in said and "2 done" in said
+    # Again: the same quality, and nothing is made anew; nor if it is given.
+    status, said, _ = run(capsys, *words)
+    assert status == 0 and "2 done before" in said
+    quality = re.search(r"quality (\S+) after", said)[1]
+    status, said, _ = run(capsys, *words[:-3], "--quality", quality)
+    assert status == 0 and "2 done before" in said
+    # Another rate replaces what this command made, and nothing that it did not make.
+    (out / "two.dco").write_bytes(b"mine")
+    status, _, err = run(capsys, *words[:-2], 0.8, "--average")
+    assert status == 1 and "did not make it as it is" in err
+    (out / "two.dco").unlink()
+    status, said, _ = run(capsys, *words[:-2], 0.8, "--average")
+    assert status == 0 and "2 done" in said
+    assert 0.792 <= 8 * sum(path.stat().st_size for path in out.iterdir()) / pixels <= 0.8
+
+
+def test_an_average_is_refused_where_there_is_none(capsys, folder, tmp_path):
+    for words, message in (
+        (("compress", folder, tmp_path / "out", "--average"), "--bpp"),
+        (("compress", folder / "one.png", tmp_path / "a.dco", "--bpp", 1, "--average"), "several"),
+        (("compress", folder, tmp_path / "out", "--bpp", 99, "--average"), "cannot be met"),
+    ):
+        status, _, err = run(capsys, *words)
+        assert status == 1 and message in err
+    (folder / "broken.png").write_text("hello")
+    words = ("compress", folder, tmp_path / "out", "--bpp", 1, "--average")
+    status, _, err = run(capsys, *words)
+    assert status == 1 and "broken.png fails" in err
+    assert not list((tmp_path / "out").glob("*.dco"))

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dictco_lib
+from dictco_lib import rate_control
 from dictco_lib.bitstream import unpack
 from dictco_lib.coding import encode
 from dictco_lib.config import NANO
@@ -16,7 +18,7 @@ from dictco_lib.errors import QualityError, TargetError
 from dictco_lib.evaluation.metrics import psnr
 from dictco_lib.images import eight_bit, read_image
 from dictco_lib.models import DictionaryCodec
-from dictco_lib.rate_control import MAX_PASSES, encode_to
+from dictco_lib.rate_control import MAX_PASSES, encode_to, encode_to_average
 
 
 @pytest.fixture
@@ -221,3 +223,56 @@ def test_a_wrong_quality_is_named_before_the_work(nano, photo, passes):
     with pytest.raises(QualityError):
         encode(nano, photo, 300)
     assert passes["g_a"] == 0
+
+
+@pytest.fixture
+def pictures(photo, tmp_path):
+    """Three images of different sizes, of which one is a file."""
+    Image.fromarray(photo[:90, :70]).save(tmp_path / "two.png")
+    return {"one": photo, "two": tmp_path / "two.png", "three": photo[100:, 150:]}
+
+
+@pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
+def test_several_images_meet_a_rate_together_at_one_quality(nano, pictures, passes, part):
+    def rate(files):
+        return 8 * sum(len(e.data) for e in files) / sum(e.width * e.height for e in files)
+
+    small, large = (rate([encode(nano, x, q) for x in pictures.values()]) for q in (0, 100))
+    target = small * (large / small) ** part
+    passes.update(dict.fromkeys(passes, 0))
+    found = encode_to_average(nano, pictures, target)
+    assert passes["g_a"] == 3 and passes["entropy"] == 3 * found.passes
+    assert 0.99 * target <= found.bpp <= target
+    assert found.passes <= 6
+    assert list(found.files) == list(pictures)
+    assert rate(found.files.values()) == found.bpp
+    assert found.size == sum(len(e.data) for e in found.files.values())
+    for name, image in pictures.items():  # as if the quality had been given
+        assert found.files[name].data == encode(nano, image, found.quality).data
+
+
+def test_images_beyond_what_is_kept_are_analysed_again(nano, pictures, passes, monkeypatch):
+    kept = encode_to_average(nano, pictures, 1.0)
+    passes.update(dict.fromkeys(passes, 0))
+    monkeypatch.setattr(rate_control, "KEPT_PIXELS", 90 * 70)
+    again = encode_to_average(nano, pictures, 1.0)
+    assert [e.data for e in again.files.values()] == [e.data for e in kept.files.values()]
+    assert passes["g_a"] == 1 + 2 * kept.passes
+
+
+def test_an_average_that_cannot_be_had_is_refused_by_name(nano, pictures, photo, tmp_path):
+    for target in (1e-3, 1e3):
+        with pytest.raises(TargetError, match=r"cannot be met: quality 0 gives .* bpp"):
+            encode_to_average(nano, pictures, target)
+    for nonsense in (0, -1, float("nan"), "much"):
+        with pytest.raises(TargetError, match="above 0"):
+            encode_to_average(nano, pictures, nonsense)
+    with pytest.raises(TargetError, match="no images"):
+        encode_to_average(nano, {}, 1.0)
+    (tmp_path / "broken.png").write_bytes(b"hello")
+    with pytest.raises(TargetError, match=r"broken fails \(.*the average is of all images"):
+        encode_to_average(nano, pictures | {"broken": tmp_path / "broken.png"}, 1.0)
+    fixed = DictionaryCodec(replace(NANO, lmbdas=())).eval()
+    fixed.update()
+    with pytest.raises(TargetError, match="fixed rate"):
+        encode_to_average(fixed, {"one": photo}, 1.0)

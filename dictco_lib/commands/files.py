@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from dictco_lib.commands.average import averaged, check_average
 from dictco_lib.commands.common import (
     DEFAULT_MODEL,
     PLAIN_SUFFIX,
@@ -34,6 +35,7 @@ def add_compress(command: Declare) -> None:
         "photo.jpg photo.dco", "photo.jpg small.dco --quality 10",
         "photo.jpg small.dco --max-bytes 100000", "photos/ compressed/", "a.jpg b.png compressed/",
         "photo.jpg photo.dco --quality 40 --region 200,100,320,240:90",
+        "photos/ compressed/ --bpp 0.5 --average",
         "- - < photo.jpg > photo.dco",
     )  # fmt: skip
     sub.add_argument(
@@ -59,6 +61,10 @@ def add_compress(command: Declare) -> None:
         "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
     )
     sub.add_argument(
+        "--average", action="store_true",
+        help="--bpp is that of all images together, at most 1 %% below: one quality for all",
+    )  # fmt: skip
+    sub.add_argument(
         "--region", action="append", default=[], metavar="WHERE:Q",
         help="another quality there: X,Y,WIDTH,HEIGHT:Q in pixels, or MASK.png:Q (white: Q, black: "
         "that of the rest); may be given again",
@@ -83,6 +89,8 @@ def compress(args: argparse.Namespace) -> None:
     options = {"metadata": args.metadata, "fast": args.fast}
     wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
     made = plan(args.input, args.output, find_images, _coded_name, "images")
+    if args.average:
+        check_average(made, args)
     if not made.is_run:
         _check_coded_target(made.jobs[0], args, options | wish | {"region": regions or None})
     is_targeted = any(value is not None for value in wish.values())
@@ -91,6 +99,11 @@ def compress(args: argparse.Namespace) -> None:
     if regions:
         settings["regions"] = [[_named(place), quality] for place, quality in regions]
     put = Outputs(args.force, made.is_run)
+    together = {}
+    if args.average:
+        found = averaged(made, put, model, args.bpp, options | {"regions": regions})
+        settings |= {"quality": found.quality, "bpp": None}  # as if it had been given
+        together = found.files
 
     def code(job: Job, is_plain: bool) -> tuple[bytes, str]:
         image = read_image(read_bytes(None) if job.source is None else job.source)
@@ -99,12 +112,15 @@ def compress(args: argparse.Namespace) -> None:
             tell(job.label, plain_losses(image))
             data = encode_plain(model, image)
             return data, f"{len(data)} bytes"
-        if is_targeted:
+        is_searched = is_targeted and not together
+        if is_searched:
             encoded = encode_to(model, image, **wish, **options, regions=regions)
+        elif together:
+            encoded = together[job.label]
         else:
             encoded = encode(model, image, args.quality, **options, regions=regions)
         line = f"{len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, {encoded.width}x{encoded.height}"
-        return encoded.data, line + _search_result(encoded) if is_targeted else line
+        return encoded.data, line + _search_result(encoded) if is_searched else line
 
     def work(job: Job) -> str | None:
         is_plain = job.target is not None and job.target.suffix.lower() == PLAIN_SUFFIX

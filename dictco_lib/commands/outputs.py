@@ -51,6 +51,12 @@ class Outputs:
             self.ledger.note(digest_of(temporary), made_of, job.source)
         return f"{job.target}: {line}"
 
+    def check(self, job: Job) -> None:
+        """Raise OutputError now if the job would not be allowed to write; it is done later."""
+        check_target(job, "the input itself", is_run=self.is_run)
+        named = {"is_chosen": not self.is_run, "force": self.force}
+        settle(self.ledger, job.source, job.target, self._made_of(job, {}), **named)
+
     @staticmethod
     def _made_of(job: Job, settings: dict) -> str:
         if job.source is None or not os.path.isfile(job.source):
