@@ -16,6 +16,8 @@ from dictco_lib.entropy.gaussian import LOG_EDGES, SCALE_LEVELS
 from dictco_lib.errors import BadHeader
 
 EPS = 1e-9
+#: A log-scale that is moved by EPS is rounded, and may then lie this much further.
+_ROUNDING = 1e-14
 _RECORD = np.dtype([("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
 
 
@@ -37,7 +39,9 @@ def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) 
     edges = LOG_EDGES.to(log_scales)
     left = (bins - 1).clamp(min=0)
     right = bins.clamp(max=len(edges) - 1)
-    is_near = ((log_scales - edges[left]).abs() < eps) | ((log_scales - edges[right]).abs() < eps)
+    reach = eps + _ROUNDING
+    is_near = (log_scales - edges[left]).abs() <= reach
+    is_near |= (log_scales - edges[right]).abs() <= reach
     flat = bins.flatten()
     return [GuardedBin(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
