@@ -140,8 +140,8 @@ def encode_to_average(
 ) -> Averaged:
     """Compress several images at one quality, so that together they have a rate.
 
-    At one quality all images pay as many bits for the next bit of squared error: no other way to
-    share the bits out has less of it in all.
+    A quality is a slope (bits for a little less squared error): at equal slopes no bit would do
+    more good in another image.
 
     Args:
         model: a variable-rate codec.

@@ -52,7 +52,7 @@ def test_the_top_level_is_the_fixed_one():
 
 #: From the faces down to what knows nothing; reports are measured on files, above coding.
 ROOMS = (
-    "cli commands book rate_control evaluation plain coding chunks regions arguments tiles "
+    "cli commands book rate_control evaluation export plain coding chunks regions arguments tiles "
     "training checkpoints models entropy layers bitstream datasets images files progress config "
     "kinds limits errors cores threads"
 ).split()

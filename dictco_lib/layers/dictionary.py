@@ -152,7 +152,7 @@ class DictionaryAttention(nn.Module):
         # The bias decides who is chosen, not how much the chosen ones count. The softmax of their
         # logits alone: their gates may all be so small that they could not be scaled up again.
         chosen = (gates + self.selection_bias).topk(self.top_k, dim=-1).indices
-        is_out = torch.ones_like(gates, dtype=torch.bool).scatter(-1, chosen, False)
+        is_out = torch.ones_like(gates, dtype=torch.bool).scatter(-1, chosen, 0)
         return logits.masked_fill(is_out, float("-inf")).softmax(-1)
 
     def expert_weights(self, q: Tensor, entries: Tensor) -> Tensor:
