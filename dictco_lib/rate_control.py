@@ -1,4 +1,4 @@
-"""Rate control: search the quality whose file, or files, have the size, rate or PSNR asked for."""
+"""Rate control: search the quality whose file, or files, have the rate or likeness asked for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 from dictco_lib.arguments import as_number, check_codec, quoted
 from dictco_lib.coding import Encoded, Latent, code_latent, to_latent
+from dictco_lib.config import SSIMULACRA2_MIN_SIDE
 from dictco_lib.errors import DictcoError, TargetError
-from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.evaluation.metrics import psnr, ssimulacra2
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.tiles import TILE, cut, synthesise
@@ -21,6 +22,11 @@ MAX_PASSES = 12
 BEST = 10_000  # qualities are searched in hundredths, as a file holds them
 #: In dB: a decoder's float32 may round another way than the encoder's (about 1e-4 dB).
 PSNR_MARGIN = 1e-3
+#: The same of SSIMULACRA 2, in its points; and how far above the target it may be.
+SSIMULACRA2_MARGIN, SSIMULACRA2_WINDOW = 0.01, 0.5
+#: Kinds of targets that are measured on the decoded image.
+_MEASURED = {"min_psnr": psnr, "ssimulacra2": ssimulacra2}
+_FIELDS = {"min_psnr": "psnr", "ssimulacra2": "ssimulacra2"}  # of what is returned
 #: Images of so many pixels, with their latents (6 bytes a pixel), are kept from pass to pass.
 KEPT_PIXELS = 2**25
 
@@ -29,14 +35,15 @@ KEPT_PIXELS = 2**25
 class Controlled(Encoded):
     """A file that meets a target, and what the search for it took.
 
-    ``passes`` counts the passes of the entropy model, ``psnr`` (dB) was measured if it was the
-    target; ``is_bound`` says that quality 0 or 100 was more, or less, than was needed, or that
-    no step of the size came nearer.
+    ``passes`` counts the passes of the entropy model, ``psnr`` (dB) or ``ssimulacra2`` was measured
+    if it was the target; ``is_bound`` says that quality 0 or 100 was more, or less, than was
+    needed, or that no step of the size came nearer.
     """
 
     passes: int
     psnr: float | None
     is_bound: bool
+    ssimulacra2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,11 +80,16 @@ class _Target:
     def text(self, value: float) -> str:
         """A value with its unit."""
         form = {"bpp": "{:.4g} bpp", "max_bytes": "{:.0f} bytes", "min_psnr": "{:.3f} dB"}
-        return form[self.kind].format(value)
+        return form.get(self.kind, "{:.2f}").format(value)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the decoded image tells."""
+        return self.kind in _MEASURED
 
     def curve(self, value: float) -> float:
-        """What is nearly linear in the quality: PSNR, and the logarithm of the rate."""
-        return value if self.kind == "min_psnr" else math.log(value)
+        """What is nearly linear in the quality: the likeness, and the logarithm of the rate."""
+        return value if self.is_measured else math.log(value)
 
 
 @torch.no_grad()
@@ -88,12 +100,13 @@ def encode_to(
     bpp: float | None = None,
     max_bytes: int | None = None,
     min_psnr: float | None = None,
+    ssimulacra2: float | None = None,
     metadata: bool = False,
     fast: bool = False,
     tile: int = TILE,
     regions: Sequence = (),
 ) -> Controlled:
-    """Compress an image to a size, a rate or a PSNR, whichever one is given.
+    """Compress an image to a size, a rate, a PSNR or a SSIMULACRA 2, whichever one is given.
 
     The image is analysed once; then every quality tried is one pass of the entropy model.
 
@@ -106,6 +119,8 @@ def encode_to(
             the image is so small that its sizes come in larger steps.
         min_psnr: PSNR in dB of the decoded 8-bit image, RGB; never less. At most 0.05 dB more
             unless quality 0 gives more, or the image is too small for steps that fine.
+        ssimulacra2: the same of SSIMULACRA 2 (100: equal), at most half a point more; see
+            :func:`dictco_lib.evaluation.metrics.ssimulacra2`.
         metadata: keep EXIF data, resolution and XMP too.
         fast: code in float32.
         tile: side of a tile in latent samples.
@@ -117,13 +132,14 @@ def encode_to(
             exactly one target is given.
     """
     check_codec(model)
-    target = _target(bpp, max_bytes, min_psnr)
+    target = _target(bpp, max_bytes, min_psnr, ssimulacra2)
     _check_variable(model, target)
     search = _Search(model, to_latent(model, image, metadata, tile, regions), fast, target)
     quality = search.run()
     is_bound = not target.is_met(search.value(quality))
-    encoded, decibels = search.tried[quality]
-    return Controlled(**vars(encoded), passes=len(search.tried), psnr=decibels, is_bound=is_bound)
+    encoded, likeness = search.tried[quality]
+    measured = {"psnr": None} | ({_FIELDS[target.kind]: likeness} if target.is_measured else {})
+    return Controlled(**vars(encoded), passes=len(search.tried), is_bound=is_bound, **measured)
 
 
 @torch.no_grad()
@@ -160,7 +176,7 @@ def encode_to_average(
             be coded: the average is of all.
     """
     check_codec(model)
-    asked = _target(bpp, None, None).asked
+    asked = _target(bpp).asked
     target = _Target("bpp", asked, 0.99 * asked, asked)
     _check_variable(model, target)
     if not images:
@@ -179,13 +195,18 @@ def _check_variable(model: DictionaryCodec, target: _Target) -> None:
         )
 
 
-def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) -> _Target:
-    given = {"bpp": bpp, "max_bytes": max_bytes, "min_psnr": min_psnr}
+def _target(
+    bpp: float | None,
+    max_bytes: float | None = None,
+    min_psnr: float | None = None,
+    ssimulacra2: float | None = None,
+) -> _Target:
+    given = {"bpp": bpp, "max_bytes": max_bytes, "min_psnr": min_psnr, "ssimulacra2": ssimulacra2}
     given = {kind: value for kind, value in given.items() if value is not None}
     if len(given) != 1:
         raise TargetError(
-            f"got {' and '.join(given) or 'no target'}; give exactly one of bpp, max_bytes and "
-            "min_psnr"
+            f"got {' and '.join(given) or 'no target'}; give exactly one of bpp, max_bytes, "
+            "min_psnr and ssimulacra2"
         )
     kind, asked = next(iter(given.items()))
     wanted = as_number(asked)
@@ -196,6 +217,7 @@ def _target(bpp: float | None, max_bytes: float | None, min_psnr: float | None) 
         "bpp": (0.99 * asked, 1.01 * asked),
         "max_bytes": (0.98 * asked, asked),
         "min_psnr": (asked + PSNR_MARGIN, asked + 0.05),
+        "ssimulacra2": (asked + SSIMULACRA2_MARGIN, asked + SSIMULACRA2_WINDOW),
     }
     return _Target(kind, asked, *window[kind])
 
@@ -223,7 +245,7 @@ class _Falsi:
             if below == BEST or above == 0 or (below is not None and above == below + 1):
                 break
             at = self._between(below, above)
-        if target.kind == "min_psnr" and above is not None:
+        if target.is_measured and above is not None:
             return above
         if target.kind == "max_bytes" and below is not None:
             return below
@@ -264,27 +286,35 @@ class _Search(_Falsi):
 
     def __init__(self, model: DictionaryCodec, latent: Latent, fast: bool, target: _Target) -> None:
         self.model, self.latent, self.fast, self.target = model, latent, fast, target
-        self.tried: dict[int, tuple[Encoded, float | None]] = {}  # files and their PSNR, if asked
+        self.tried: dict[
+            int, tuple[Encoded, float | None]
+        ] = {}  # files and how like the image they are, if asked
 
     def value(self, quality: int) -> float:
         """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
         if quality not in self.tried:
-            keep = self.target.kind == "min_psnr"
+            keep = self.target.is_measured
             encoded, y_hat = code_latent(
                 self.model, self.latent, quality / 100, self.fast, keep=keep
             )
-            decibels = self._psnr(y_hat) if keep else None
-            self.tried[quality] = encoded, decibels
-        encoded, decibels = self.tried[quality]
-        if self.target.kind == "min_psnr":
-            return decibels
+            self.tried[quality] = encoded, self._likeness(y_hat) if keep else None
+        encoded, likeness = self.tried[quality]
+        if self.target.is_measured:
+            return likeness
         return encoded.bpp if self.target.kind == "bpp" else len(encoded.data)
 
-    def _psnr(self, y_hat: torch.Tensor) -> float:
+    def _likeness(self, y_hat: torch.Tensor) -> float:
         original, boxes = self.latent.image, self.latent.boxes
         kind = original.is_grey, original.is_sixteen_bit
         samples = synthesise(self.model, cut(y_hat, boxes), boxes, original.size, kind)
-        return psnr(eight_bit(original), eight_bit(replace(original, samples=samples)))
+        shown = eight_bit(replace(original, samples=samples))
+        found = _MEASURED[self.target.kind](eight_bit(original), shown)
+        if found is None:
+            raise TargetError(
+                f"ssimulacra2 needs sides above {SSIMULACRA2_MIN_SIDE} pixels, the image has "
+                f"{'x'.join(map(str, original.size))}; ask for min_psnr"
+            )
+        return found
 
 
 class _Together(_Falsi):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 import dictco_lib
 from dictco_lib import rate_control
@@ -15,7 +16,7 @@ from dictco_lib.bitstream import unpack
 from dictco_lib.coding import encode
 from dictco_lib.config import NANO
 from dictco_lib.errors import QualityError, TargetError
-from dictco_lib.evaluation.metrics import psnr
+from dictco_lib.evaluation.metrics import psnr, ssimulacra2
 from dictco_lib.images import eight_bit, read_image
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.rate_control import MAX_PASSES, encode_to, encode_to_average
@@ -223,6 +224,21 @@ def test_a_wrong_quality_is_named_before_the_work(nano, photo, passes):
     with pytest.raises(QualityError):
         encode(nano, photo, 300)
     assert passes["g_a"] == 0
+
+
+@pytest.mark.parametrize("target", [50, 65])
+def test_the_decoded_image_has_the_ssimulacra2_that_was_asked_for(classroom, target):
+    image = np.ascontiguousarray(data.astronaut()[:240, 100:356])
+    found = encode_to(classroom, image, ssimulacra2=target)
+    got = ssimulacra2(image, np.array(dictco_lib.decode(classroom, found.data)))
+    assert target <= got <= target + 0.5
+    assert found.ssimulacra2 == got and found.psnr is None and not found.is_bound
+    assert found.passes <= 8
+
+
+def test_ssimulacra2_of_a_small_image_is_refused_by_name(nano, photo):
+    with pytest.raises(TargetError, match="sides above 224 pixels, the image has 301x203"):
+        encode_to(nano, photo, ssimulacra2=50)
 
 
 @pytest.fixture

@@ -60,6 +60,9 @@ def add_compress(command: Declare) -> None:
     wish.add_argument(
         "--min-psnr", type=float, metavar="DB", help="a PSNR of at least DB, and hardly more"
     )
+    wish.add_argument(
+        "--ssimulacra2", type=float, metavar="S", help="a SSIMULACRA 2 of at least S, hardly more"
+    )
     sub.add_argument(
         "--average", action="store_true",
         help="--bpp is that of all images together, at most 1 %% below: one quality for all",
@@ -88,6 +91,8 @@ def compress(args: argparse.Namespace) -> None:
     regions = [_region(text) for text in args.region]
     options = {"metadata": args.metadata, "fast": args.fast}
     wish = {"bpp": args.bpp, "max_bytes": args.max_bytes, "min_psnr": args.min_psnr}
+    if args.ssimulacra2 is not None:  # later than the list of what was made: see Outputs
+        wish["ssimulacra2"] = args.ssimulacra2
     made = plan(args.input, args.output, find_images, _coded_name, "images")
     if args.average:
         check_average(made, args)
@@ -189,6 +194,8 @@ def _search_result(found) -> str:
     text = f", quality {found.quality:g} after {found.passes} passes"
     if found.psnr is not None:
         text += f", {found.psnr:.2f} dB"
+    if found.ssimulacra2 is not None:
+        text += f", SSIMULACRA 2 {found.ssimulacra2:.2f}"
     if found.is_bound:
         bounds = {0.0: "no quality is lower", 100.0: "no quality is higher"}
         text += f"; {bounds.get(found.quality, 'no nearer size was found')}"
