@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import groupby
 
 import numpy as np
@@ -20,6 +18,7 @@ from dictco_lib.config import Y_STRIDE
 from dictco_lib.cores import free_cores
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import ImageData, blank, rounded
+from dictco_lib.memory import kept_memory, release_memory
 from dictco_lib.models.codec import DictionaryCodec
 
 #: Side of a tile in latent samples (16 pixels): larger images are coded tile by tile.
@@ -84,8 +83,8 @@ def analyse(model: DictionaryCodec, image: ImageData, box: Box) -> Tensor:
     top, left, bottom, right = _in_pixels(outer)
     x = image.window((top, left, min(bottom, height), min(right, width)))[None]
     x = F.pad(x, (0, max(0, right - width), 0, max(0, bottom - height)), mode="replicate")
-    with free_cores():
-        y = model.g_a(_like_model(model, x))
+    with free_cores(), kept_memory():
+        y = model.transform(model.g_a, _like_model(model, x))
     # A copy: a part of the whole would keep its surroundings in memory.
     return y[:, :, inner[0], inner[1]].contiguous(memory_format=torch.channels_last)
 
@@ -146,8 +145,8 @@ def _synthesise_box(
     (top, left, bottom, right), inner = _with_halo(box, shape)
     y, x = origin
     y_hat = band[:, :, top - y : bottom - y, left - x : right - x]
-    with free_cores():
-        x_hat = model.g_s(_like_model(model, y_hat))[0]
+    with free_cores(), kept_memory():
+        x_hat = model.transform(model.g_s, _like_model(model, y_hat))[0]
     rows, cols = (slice(Y_STRIDE * s.start, Y_STRIDE * s.stop) for s in inner)
     return x_hat[:, rows, cols].float().cpu()
 
@@ -203,23 +202,6 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     yield
     release_memory()
     seconds[name] += time.perf_counter() - start
-
-
-def release_memory() -> None:
-    """Give what is free back to the system: the work on one tile leaves holes for the next.
-
-    Without it, glibc keeps some hundred megabytes that fit no later tensor.
-    """
-    if trim := _malloc_trim():
-        trim(0)
-
-
-@cache
-def _malloc_trim():
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # no glibc: other allocators do without
-        return None
 
 
 def _in_pixels(box: Box) -> Box:

@@ -54,7 +54,7 @@ def test_the_top_level_is_the_fixed_one():
 ROOMS = (
     "cli commands book rate_control evaluation export plain coding chunks regions arguments tiles "
     "training checkpoints models entropy layers bitstream datasets images files progress config "
-    "kinds limits errors cores threads"
+    "kinds limits errors memory cores threads"
 ).split()
 IN_THE_BOOK = "widgets play checks plots inspect".split()
 

@@ -30,6 +30,7 @@ from dictco_lib.entropy.streams import (
 )
 from dictco_lib.errors import NotUpdatedError
 from dictco_lib.layers.gain import Gain
+from dictco_lib.memory import kept_memory
 
 
 class Shape(Protocol):
@@ -285,7 +286,8 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         streams = [LatentStreams() for _ in y]
         level = None if level is None else level.to(dtype)
-        with free_cores(dtype == torch.float64):  # the guard makes up for sums in another order
+        # The guard makes up for sums in another order.
+        with free_cores(dtype == torch.float64), kept_memory():
             trace = codec.run(EncodingCoder(self.tables, streams), level, y.to(dtype))
         return streams, trace.latent.to(self.entropy_bottleneck.quantiles)
 
@@ -318,7 +320,7 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         level = None if level is None else level.to(dtype)
         coder = make_coder(self.tables, streams, (self.config.N, shape[0] // 4, shape[1] // 4))
-        with free_cores(dtype == torch.float64):
+        with free_cores(dtype == torch.float64), kept_memory():
             y_hat = codec.run(coder, level).latent
         return y_hat.to(self.entropy_bottleneck.quantiles)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.errors import ConfigError
+from dictco_lib.layers.linear import Linear, linear
 from dictco_lib.layers.residual import DepthwiseConv
 
 
@@ -24,6 +25,10 @@ class SkipScale(nn.Module):
         """Scale the last dimension of (..., C)."""
         return x * self.scale
 
+    def add(self, x: Tensor, branch: Tensor) -> Tensor:
+        """``self(x) + branch``, both (..., C), in one pass."""
+        return torch.addcmul(branch, x, self.scale)
+
 
 class GatedMLP(nn.Module):
     """``fc2(GELU(depthwise3x3(a)) * b)`` where ``a, b`` are the halves of ``fc1(x)``."""
@@ -31,13 +36,15 @@ class GatedMLP(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         hidden = 2 * dim
-        self.fc1 = nn.Linear(dim, 2 * hidden)
+        self.fc1 = Linear(dim, 2 * hidden)
         self.dwconv = DepthwiseConv(hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
-        a, b = self.fc1(x).chunk(2, dim=-1)
+        # Two products, for the convolution would copy the half of one.
+        weights, biases = self.fc1.weight.chunk(2), self.fc1.bias.chunk(2)
+        a, b = (linear(x, *half) for half in zip(weights, biases, strict=True))
         a = self.dwconv(a.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.fc2(F.gelu(a) * b)
 
@@ -69,8 +76,8 @@ class WindowAttention(nn.Module):
         self.heads = dim // head_dim
         self.window = window
         self.shift = window // 2 if shifted and self.can_shift else 0
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         # bias[h, dy + w - 1, dx + w - 1] for a query dy rows below and dx columns right of its key
         self.bias = nn.Parameter(torch.empty(self.heads, 2 * window - 1, 2 * window - 1))
         nn.init.trunc_normal_(self.bias, std=0.02)
@@ -140,12 +147,13 @@ class WindowAttention(nn.Module):
         b, height, width, _ = x.shape
         if self.shift:
             x = torch.roll(x, (-self.shift, -self.shift), (1, 2))
-        qkv = self._windows(self.qkv(x))
+        qkv = self.qkv(self._windows(x))
         n, length, _ = qkv.shape
         q, k, v = qkv.reshape(n, length, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         bias = self.position_bias()[None]  # (1, h, L, L)
         if self.shift:
-            bias = (bias + self.shift_mask(height, width)).repeat(b, 1, 1, 1)
+            bias = bias + self.shift_mask(height, width)
+            bias = bias if b == 1 else bias.repeat(b, 1, 1, 1)
         return q, k, v, bias
 
 
@@ -208,8 +216,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
-        x = self.skip1(x) + self.attention(self.norm1(x))
-        return self.skip2(x) + self.mlp(self.norm2(x))
+        x = self.skip1.add(x, self.attention(self.norm1(x)))
+        return self.skip2.add(x, self.mlp(self.norm2(x)))
 
 
 class AttentionStage(nn.Module):
@@ -240,6 +248,7 @@ class AttentionStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         height, width = x.shape[-2:]
-        out = F.pad(x, (0, -width % self.window, 0, -height % self.window))
+        bottom, right = -height % self.window, -width % self.window
+        out = F.pad(x, (0, right, 0, bottom)) if bottom or right else x
         out = self.blocks(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x + self.conv(out)[..., :height, :width]

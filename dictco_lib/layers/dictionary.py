@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.layers.attention import GatedMLP, SkipScale
+from dictco_lib.layers.linear import Linear
 from dictco_lib.layers.residual import DepthwiseConv
 
 
@@ -98,21 +99,21 @@ class DictionaryAttention(nn.Module):
             self.router = nn.Sequential(
                 nn.Linear(dim, dim // 4), nn.ReLU(), nn.Linear(dim // 4, experts)
             )
-        self.fc_in = nn.Linear(c_in, dim)
+        self.fc_in = Linear(c_in, dim)
         self.norm_in = nn.LayerNorm(dim)
         self.aggregate = MultiScaleAggregation(dim)
         self.skip1 = SkipScale(dim)
         self.norm_query = nn.LayerNorm(dim)
-        self.to_query = nn.Linear(dim, dim)
+        self.to_query = Linear(dim, dim)
         self.norm_dictionary = nn.LayerNorm(dim)
-        self.to_key = nn.Linear(dim, dim)
+        self.to_key = Linear(dim, dim)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.skip2 = SkipScale(dim)
         self.norm_mlp = nn.LayerNorm(dim)
         self.mlp = GatedMLP(dim)
         self.skip3 = SkipScale(dim)
-        self.fc_out = nn.Linear(dim, c_out)
+        self.fc_out = Linear(dim, c_out)
 
     @property
     def is_mixture(self) -> bool:
@@ -131,14 +132,14 @@ class DictionaryAttention(nn.Module):
             which are 1 everywhere for a shared dictionary.
         """
         u = self.fc_in(x.permute(0, 2, 3, 1))  # (B, H, W, D)
-        u = self.aggregate(self.norm_in(u)) + self.skip1(u)
+        u = self.skip1.add(u, self.aggregate(self.norm_in(u)))
         entries = self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
         gates = self.gates(u)
         if self.reroute is not None:
             gates = self.reroute(gates)
         context = self.attend(self.to_query(self.norm_query(u)), entries, gates)
-        out = self.proj(context) + self.skip2(u)
-        out = self.mlp(self.norm_mlp(out)) + self.skip3(out)
+        out = self.skip2.add(u, self.proj(context))
+        out = self.skip3.add(out, self.mlp(self.norm_mlp(out)))
         return self.fc_out(out).permute(0, 3, 1, 2), gates.permute(0, 3, 1, 2)
 
     def gates(self, u: Tensor) -> Tensor:
@@ -165,8 +166,9 @@ class DictionaryAttention(nn.Module):
         Returns:
             Shape (h, BHW, K, N), adding up to 1 over the N entries.
         """
-        keys = self.to_key(self.norm_dictionary(entries))
-        logits = self.split_heads(q) @ self.split_heads(keys).mT * self.temperature  # (h, BHW, KN)
+        keys = self.split_heads(self.to_key(self.norm_dictionary(entries)))  # (h, KN, D / h)
+        # The temperature goes to the keys, of which there are fewest.
+        logits = self.split_heads(q) @ (keys * self.temperature).mT  # (h, BHW, KN)
         return logits.unflatten(-1, entries.shape[:2]).softmax(-1)
 
     def attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
@@ -181,7 +183,9 @@ class DictionaryAttention(nn.Module):
             What was read, shape (B, H, W, D).
         """
         weights = self.expert_weights(q, entries)
-        weights = (weights * gates.reshape(1, -1, len(entries), 1)).flatten(-2)
+        if self.router is not None or self.reroute is not None:  # else every gate is 1
+            weights = weights * gates.reshape(1, -1, len(entries), 1)
+        weights = weights.flatten(-2)
         context = weights @ self.split_heads(self.norm_dictionary(entries))  # (h, BHW, D / h)
         return context.transpose(0, 1).reshape(q.shape)
 

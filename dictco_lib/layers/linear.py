@@ -1,0 +1,47 @@
+"""The same linear map at every place of a map whose channels come last."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear``, by oneDNN where that is faster.
+
+    torch gives a float32 product on a CPU to its BLAS, after it has copied the bias to every row.
+    oneDNN, which it takes for convolutions, needs no copy and is up to 1.8 times faster where few
+    channels become many (``dictco bench`` measures it). Without gradients only: it has none here.
+
+    Args:
+        x: shape (..., C_in).
+        weight: shape (C_out, C_in).
+        bias: shape (C_out,), or None.
+
+    Returns:
+        Shape (..., C_out).
+    """
+    if not _is_for_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, C, 1, rows), channels last
+    kernel = weight[:, :, None, None]
+    out = torch.mkldnn_convolution(rows, kernel, bias, (0, 0), (1, 1), (1, 1), 1)
+    return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` that computes with :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C_in) to (..., C_out)."""
+        return linear(x, self.weight, self.bias)
+
+
+def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    is_plain = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+    if not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
+        return False
+    return getattr(torch.backends.mkldnn, "enabled", True)
