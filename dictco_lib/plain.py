@@ -122,7 +122,8 @@ def encode_plain(model: DictionaryCodec, image: object) -> bytes:
     width, height = image.size
     x = F.pad(image.pixels[None], _padding(height, width, ImageError))
     weight = next(model.g_a.parameters())
-    y_string, z_string = compress_plain(model.latent_codec, model.g_a(x.to(weight)))
+    y = model.transform(model.g_a, x.to(weight))
+    y_string, z_string = compress_plain(model.latent_codec, y)
     return pack_plain(PlainFile(height, width, y_string, z_string))
 
 
@@ -142,5 +143,6 @@ def decode_plain(model: DictionaryCodec, source: object) -> Image.Image:
     left, right, top, bottom = _padding(file.height, file.width, BadHeader)
     height, width = file.height + top + bottom, file.width + left + right
     shape = (height // Z_STRIDE, width // Z_STRIDE)
-    x_hat = model.g_s(decompress_plain(model.latent_codec, file.y, file.z, shape))[0]
+    y_hat = decompress_plain(model.latent_codec, file.y, file.z, shape)
+    x_hat = model.transform(model.g_s, y_hat)[0]
     return Image.fromarray(to_uint8(x_hat[:, top : top + file.height, left : left + file.width]))

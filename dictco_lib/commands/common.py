@@ -41,10 +41,25 @@ def find_device(name: str) -> str:
 
 
 def load_model(args: argparse.Namespace):
-    """The model that --model and --device ask for."""
+    """The model that --model and --device, and --transforms where there is one, ask for."""
     from dictco_lib.checkpoints import load
 
-    return load(args.model or DEFAULT_MODEL, find_device(args.device))
+    model = load(args.model or DEFAULT_MODEL, find_device(args.device))
+    set_precision(model, getattr(args, "transforms", "float32"))
+    return model
+
+
+def set_precision(model, wanted: str) -> str:
+    """What --transforms asks for; says aloud what ``auto`` came to. Returns its name."""
+    if wanted == "float32":
+        return wanted
+    from dictco_lib.training.transforms import set_transforms
+
+    name = set_transforms(model, wanted)
+    if wanted == "auto":
+        which = "faster" if name == "bf16" else "no faster"
+        print(f"transforms in {name}: bf16 is {which} on this machine", file=sys.stderr)
+    return name
 
 
 def explain(error: BaseException, debug: bool) -> str:

@@ -18,12 +18,13 @@ from dictco_lib.commands.common import (
     load_model,
     read_bytes,
     refuse,
+    set_precision,
     shown,
     tell,
 )
 from dictco_lib.commands.jobs import CODED_SUFFIXES, STANDARD, Job, check_target, plan
 from dictco_lib.commands.ledger import digest_of
-from dictco_lib.commands.options import Declare, add_force, add_model
+from dictco_lib.commands.options import Declare, add_force, add_model, add_transforms
 from dictco_lib.commands.outputs import Outputs, Write
 from dictco_lib.errors import DictcoError, OptionError, WrongModel
 
@@ -77,6 +78,7 @@ def add_compress(command: Declare) -> None:
         "--fast", action="store_true",
         help="code in float32: quicker, but only this machine and software can read it back",
     )  # fmt: skip
+    add_transforms(sub)
     add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
 
@@ -101,6 +103,8 @@ def compress(args: argparse.Namespace) -> None:
     is_targeted = any(value is not None for value in wish.values())
     model = load_model(args)
     settings = {"quality": args.quality, **options, **wish, "model": fingerprint(model).hex()}
+    if args.transforms != "float32":
+        settings["transforms"] = args.transforms
     if regions:
         settings["regions"] = [[_named(place), quality] for place, quality in regions]
     put = Outputs(args.force, made.is_run)
@@ -207,7 +211,7 @@ def _model_finder(args: argparse.Namespace) -> Callable:
     from dictco_lib.checkpoints import fingerprint, load, shipped_models
 
     if args.model:
-        model = load(args.model, find_device(args.device))
+        model = load_model(args)
         return lambda wanted: model
     device = find_device(args.device)
     by_fingerprint: dict[bytes, object] = {}
@@ -217,6 +221,8 @@ def _model_finder(args: argparse.Namespace) -> Callable:
             for name in shipped_models():
                 model = load(name, device)
                 by_fingerprint[fingerprint(model)] = model
+            if wanted in by_fingerprint:
+                set_precision(by_fingerprint[wanted], args.transforms)
         if wanted not in by_fingerprint:
             raise WrongModel(
                 f"the file was made by model {wanted.hex()}, and none of the shipped ones "
@@ -253,6 +259,7 @@ def add_decompress(command: Declare) -> None:
         "--crop", metavar="X,Y,W,H",
         help="only this part, in pixels: reads and decodes no more of the file than it needs",
     )  # fmt: skip
+    add_transforms(sub)
     add_model(sub, "name or path of a checkpoint; default: the shipped one that made the file")
 
 
@@ -296,6 +303,8 @@ def decompress(args: argparse.Namespace) -> None:
             return write
 
         settings = {"slices": args.slices, "partial": args.partial, "crop": crop, "suffix": suffix}
+        if args.transforms != "float32":
+            settings["transforms"] = args.transforms
         return put(job, settings | {"model": args.model if _is_plain(job) else None}, make)
 
     each(made, work, args.debug)

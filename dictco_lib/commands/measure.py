@@ -15,8 +15,15 @@ from dictco_lib.commands.common import (
     may_replace,
     refuse,
     refuse_failed,
+    set_precision,
 )
-from dictco_lib.commands.options import Declare, add_force, add_model, add_perceptual
+from dictco_lib.commands.options import (
+    Declare,
+    add_force,
+    add_model,
+    add_perceptual,
+    add_transforms,
+)
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.progress import bar
 
@@ -50,6 +57,7 @@ def add_evaluate(command: Declare) -> None:
     add_perceptual(sub)
     sub.add_argument("--out", metavar="JSON", help="write the report, per-image rows included")
     add_force(sub, "replace --out even if it is no report")
+    add_transforms(sub)
     add_model(sub, f"name or path of a checkpoint; default {DEFAULT_MODEL}")
 
 
@@ -73,6 +81,7 @@ def evaluate(args: argparse.Namespace) -> None:
     paths = find_all(args.folder)
     with join_team(find_device(args.device)) as team:
         model = load(args.model or DEFAULT_MODEL, team.device)
+        transforms = set_precision(model, args.transforms)
         qualities = _qualities(model, args.quality)
         size = args.batch_size if args.batch_size is not None else _batch_size(args.mode, team)
         with bar(unit="file", is_shown=team.is_main) as shown:
@@ -89,6 +98,7 @@ def evaluate(args: argparse.Namespace) -> None:
         return
     report["setup"]["folder"] = Path(args.folder).resolve().name
     report["setup"]["gates"] = args.gates
+    report["setup"]["transforms"] = transforms
     report["setup"]["checkpoint"] = Path(args.model or DEFAULT_MODEL).name
     _print_table(report)
     if args.out:
@@ -149,24 +159,29 @@ def add_bench(command: Declare) -> None:
     """Declare ``bench``."""
     sub = command(
         "bench", bench, "time the parts of a codec, or of its training, on this machine",
-        "", "--size 768 512", "load", "memory", "models", "models wacnn stf dcae",
+        "", "--size 768 512", "load", "memory", "speed", "speed --full", "coder", "models",
+        "models wacnn stf dcae",
         "--recipe data/nano.toml",
     )  # fmt: skip
     sub.add_argument(
         "what", nargs="?", default="parts",
-        choices=("parts", "load", "memory", "models", "portability"),
+        choices=("parts", "load", "memory", "models", "portability", "speed", "coder"),
         help="parts: each part alone (default); load: an image, beside busy programs; memory: "
         "commands on images of up to 100 megapixels (minutes); models: members of the family "
         "side by side, from pixels to files and back; portability: the same files read with every "
-        "arithmetic that this machine offers",
+        "arithmetic that this machine offers; speed: files made and read by the layers' "
+        "definitions, as fast as we can, portable, and with bf16; coder: our entropy coder beside "
+        "CompressAI's",
     )  # fmt: skip
     sub.add_argument(
         "names", nargs="*", metavar="NAME",
-        help="members for `models`: presets, or paths of checkpoints; default small ones",
+        help="members for `models` and `speed`: presets, or paths of checkpoints; default small "
+        "ones for `models`, classroom for `speed`",
     )  # fmt: skip
     sub.add_argument(
         "--full", action="store_true",
-        help="`models` of the sizes that were published: nine, all in memory, 1 to 2 GB each",
+        help="`models` of the sizes that were published: nine, all in memory, 1 to 2 GB each; "
+        "`speed` of dcae and dictco",
     )  # fmt: skip
     sub.add_argument(
         "--python", action="append", default=[], metavar="PYTHON",
@@ -185,6 +200,9 @@ def bench(args: argparse.Namespace) -> None:
     if args.what == "models":
         refuse("bench models chooses its models", recipe=args.recipe, model=args.model)
         return _bench_models(args)
+    if args.what == "speed":
+        refuse("bench speed takes names", recipe=args.recipe, model=args.model)
+        return _bench_speed(args)
     if args.names or args.full:
         raise OptionError(
             f"members are for bench models: dictco bench models {' '.join(args.names)}".rstrip()
@@ -194,6 +212,9 @@ def bench(args: argparse.Namespace) -> None:
         return _bench_portability(args)
     if args.python:
         raise OptionError("--python is for bench portability; leave it out")
+    if args.what == "coder":
+        refuse("bench coder codes an image", recipe=args.recipe)
+        return _bench_coder(args)
     if args.what == "load":
         refuse("bench load codes an image", recipe=args.recipe)
         return _bench_load(args)
@@ -265,6 +286,58 @@ def _bench_portability(args: argparse.Namespace) -> None:
     )
     if failures:
         raise DictcoError(f"{failures} files were not read as they were written")
+
+
+def _bench_speed(args: argparse.Namespace) -> None:
+    from dictco_lib.evaluation.side_by_side import prepared
+    from dictco_lib.evaluation.speed import FAST, FULL, PATHS, PLAIN, bench_speed, verdicts
+
+    if args.full and args.names:
+        raise OptionError("--full names dcae and dictco; leave it out, or the names")
+    names = args.names or (FULL if args.full else (DEFAULT_MODEL,))
+    size, device = tuple(args.size or (768, 512)), find_device(args.device)
+    print(
+        f"{'':28} {'encode s':>9} {'decode s':>9} {'both':>8} {'wall s':>8} {'plain / it':>10} "
+        f"{'it / fast':>9}"
+    )
+    for name in names:
+        model, is_random = prepared(name, device)
+        print(f"{name}, {'random' if is_random else 'trained'} weights", flush=True)
+        with bar(total=(args.repeats + 1) * len(PATHS), unit="file") as shown:
+            found = bench_speed(model, size, args.repeats, tick=shown.update)
+        plain, fast = found[PLAIN].both_s, found[FAST].both_s
+        for speed in found.values():
+            print(
+                f"  {speed.name:26} {speed.encode_s:9.3f} {speed.decode_s:9.3f} "
+                f"{speed.both_s:8.3f} {speed.wall_s:8.3f} {plain / speed.both_s:9.2f}x "
+                f"{speed.both_s / fast:8.2f}x"
+            )
+        for line in verdicts(found, is_full=name in FULL):
+            print(f"  {line}", flush=True)
+        del model
+    print(
+        f"one image of {size[0]}x{size[1]} to a .dco file and back, CPU seconds of all threads; "
+        f"medians of {args.repeats}, taking turns"
+    )
+
+
+def _bench_coder(args: argparse.Namespace) -> None:
+    from dictco_lib.evaluation.coder import bench_coder
+
+    costs = bench_coder(load_model(args), args.size or (768, 512), args.repeats)
+    theirs = costs[-1]
+    print(f"{'coder':14} {'encode s':>9} {'decode s':>9} {'theirs / it':>11} {'bytes':>9} "
+          f"{'over ideal':>10}")  # fmt: skip
+    for cost in costs:
+        print(
+            f"{cost.name:14} {cost.encode_s:9.4f} {cost.decode_s:9.4f} "
+            f"{theirs.both_s / cost.both_s:10.1f}x {cost.size:9} {cost.excess:10.3%}"
+        )
+    print(
+        f"{costs[0].symbols} symbols of y of one image, from arrays to bytes and back; CPU "
+        f"seconds, medians of {args.repeats}, taking turns\n"
+        "over ideal: than the sum of -log2 p over the coder's own tables"
+    )
 
 
 def _bench_models(args: argparse.Namespace) -> None:

@@ -47,6 +47,15 @@ def add_model(sub: argparse.ArgumentParser, text: str) -> None:
     add_device(sub)
 
 
+def add_transforms(sub: argparse.ArgumentParser) -> None:
+    """``--transforms``: see :func:`dictco_lib.training.transforms.set_transforms`."""
+    sub.add_argument(
+        "--transforms", choices=("float32", "bf16", "auto"), default="float32",
+        help="precision of the transforms, never of the entropy model: bf16 is up to twice as fast "
+        "where the processor has it, pixels differ a bit; auto measures; default float32",
+    )  # fmt: skip
+
+
 def add_recipe(sub: argparse.ArgumentParser) -> None:
     """A recipe, what changes in it, and ``--device``."""
     sub.add_argument("recipe", metavar="RECIPE", help="a TOML file")

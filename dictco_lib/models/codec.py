@@ -36,8 +36,8 @@ class Codec(nn.Module):
         self.config = config
         self.has_own_page = page is not None
         page = page or FAMILIES[config.family]
-        #: Precision of g_a and g_s in :meth:`forward`, by autocast; None: that of the weights.
-        #: The entropy model is never lowered: its rates would change.
+        #: Precision of g_a and g_s, by autocast; None: that of the weights. The entropy model is
+        #: never lowered: its rates would change, and no file would decode.
         self.transform_dtype: torch.dtype | None = None
         self.g_a = page.analysis(config)
         self.latent_codec = LatentCodec(config, page)
@@ -75,8 +75,8 @@ class Codec(nn.Module):
         """
         self.check_input(x)
         level = self.level(quality, x)
-        out = self.latent_codec(self._transform(self.g_a, pad_to_stride(x)), level)
-        x_hat = self._transform(self.g_s, out["y_hat"])
+        out = self.latent_codec(self.transform(self.g_a, pad_to_stride(x)), level)
+        x_hat = self.transform(self.g_s, out["y_hat"])
         result = {
             "x_hat": x_hat[..., : x.shape[-2], : x.shape[-1]],
             "likelihoods": out["likelihoods"],
@@ -88,7 +88,8 @@ class Codec(nn.Module):
             result["training_loss"] = self.training_loss(out, x.shape[0] * x.shape[2] * x.shape[3])
         return result
 
-    def _transform(self, transform: nn.Module, x: Tensor) -> Tensor:
+    def transform(self, transform: nn.Module, x: Tensor) -> Tensor:
+        """``g_a(x)`` or ``g_s(x)`` in the precision of :attr:`transform_dtype`, as x's dtype."""
         if self.transform_dtype is None:
             return transform(x)
         with torch.autocast(x.device.type, self.transform_dtype):
