@@ -153,7 +153,8 @@ class WindowAttention(nn.Module):
         bias = self.position_bias()[None]  # (1, h, L, L)
         if self.shift:
             bias = bias + self.shift_mask(height, width)
-            bias = bias if b == 1 else bias.repeat(b, 1, 1, 1)
+            if b > 1 or torch.jit.is_tracing():  # a graph is for any batch
+                bias = bias.repeat(b, 1, 1, 1)
         return q, k, v, bias
 
 
@@ -249,6 +250,7 @@ class AttentionStage(nn.Module):
         """Map (B, C, H, W) to the same shape."""
         height, width = x.shape[-2:]
         bottom, right = -height % self.window, -width % self.window
-        out = F.pad(x, (0, right, 0, bottom)) if bottom or right else x
+        is_padded = bottom or right or torch.jit.is_tracing()  # a graph is for any size
+        out = F.pad(x, (0, right, 0, bottom)) if is_padded else x
         out = self.blocks(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x + self.conv(out)[..., :height, :width]
