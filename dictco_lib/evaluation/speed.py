@@ -66,7 +66,7 @@ def bench_speed(
         tick: called after every file made and read, ``repeats + 1`` times a path.
 
     Returns:
-        A :class:`Speed` for each path; those with bf16 only where it is faster than float32.
+        A :class:`Speed` for each path; those with bf16 only where the processor has it.
 
     Raises:
         OptionError: if there would be nothing to measure.

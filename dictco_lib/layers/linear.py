@@ -11,8 +11,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear``, by oneDNN where that is faster.
 
     torch gives a float32 product on a CPU to its BLAS, after it has copied the bias to every row.
-    oneDNN, which it takes for convolutions, needs no copy and is up to 1.8 times faster where few
-    channels become many (``dictco bench`` measures it). Without gradients only: it has none here.
+    oneDNN, which it takes for convolutions, needs no copy: 98,304 rows of 96 channels to 384 took
+    76 ms instead of 139 (one thread, Zen 4), wider ones a sixth less. Without gradients only: it
+    has none here.
 
     Args:
         x: shape (..., C_in).
