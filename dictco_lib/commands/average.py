@@ -1,4 +1,4 @@
-"""``compress --bpp B --average``: one quality for a folder, whose files together have a rate."""
+"""Searches of ``compress``: one quality for a folder (``--average``), and what was found."""
 
 from __future__ import annotations
 
@@ -57,3 +57,16 @@ def averaged(made: Plan, put: Outputs, model: Codec, bpp: float, options: dict) 
         f"{bpp:g}: quality {found.quality:g} after {found.passes} passes"
     )
     return found
+
+
+def search_result(found) -> str:
+    """What the search for a rate or a measure ended with, for the line of an image."""
+    text = f", quality {found.quality:g} after {found.passes} passes"
+    if found.psnr is not None:
+        text += f", {found.psnr:.2f} dB"
+    if found.ssimulacra2 is not None:
+        text += f", SSIMULACRA 2 {found.ssimulacra2:.2f}"
+    if found.is_bound:
+        bounds = {0.0: "no quality is lower", 100.0: "no quality is higher"}
+        text += f"; {bounds.get(found.quality, 'no nearer size was found')}"
+    return text

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from dictco_lib.commands.average import averaged, check_average
+from dictco_lib.commands.average import averaged, check_average, search_result
 from dictco_lib.commands.common import (
     DEFAULT_MODEL,
     PLAIN_SUFFIX,
@@ -129,7 +129,7 @@ def compress(args: argparse.Namespace) -> None:
         else:
             encoded = encode(model, image, args.quality, **options, regions=regions)
         line = f"{len(encoded.data)} bytes, {encoded.bpp:.3f} bpp, {encoded.width}x{encoded.height}"
-        return encoded.data, line + _search_result(encoded) if is_searched else line
+        return encoded.data, line + search_result(encoded) if is_searched else line
 
     def work(job: Job) -> str | None:
         is_plain = job.target is not None and job.target.suffix.lower() == PLAIN_SUFFIX
@@ -192,18 +192,6 @@ def _check_coded_target(job: Job, args: argparse.Namespace, options: dict) -> No
     if job.target.suffix.lower() == PLAIN_SUFFIX:
         refuse("a .bin file has no place for it", quality=args.quality, **options)
     return None
-
-
-def _search_result(found) -> str:
-    text = f", quality {found.quality:g} after {found.passes} passes"
-    if found.psnr is not None:
-        text += f", {found.psnr:.2f} dB"
-    if found.ssimulacra2 is not None:
-        text += f", SSIMULACRA 2 {found.ssimulacra2:.2f}"
-    if found.is_bound:
-        bounds = {0.0: "no quality is lower", 100.0: "no quality is higher"}
-        text += f"; {bounds.get(found.quality, 'no nearer size was found')}"
-    return text
 
 
 def _model_finder(args: argparse.Namespace) -> Callable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -44,5 +45,7 @@ def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     if not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
     if torch.compiler.is_compiling() or not torch.backends.mkldnn.is_available():
+        return False
+    if _get_current_dispatch_mode() is not None:  # who counts operations should see a linear map
         return False
     return getattr(torch.backends.mkldnn, "enabled", True)

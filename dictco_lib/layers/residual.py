@@ -155,6 +155,10 @@ class Bottleneck(nn.Module):
         return self.out_act(_normed(self.conv3, self.bn3, out) + x)
 
 
+def _is_lowered(x: Tensor) -> bool:
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
 class _HalvingConv(nn.Conv2d):
     """In the precision of its weights, under autocast too.
 
@@ -164,6 +168,8 @@ class _HalvingConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, 2H, 2W) to (B, C_out, H, W)."""
+        if not _is_lowered(x):
+            return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(self.weight.dtype))
 
@@ -173,6 +179,8 @@ class _DoublingConv(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, 2H, 2W)."""
+        if not _is_lowered(x):
+            return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(self.weight.dtype))
 
