@@ -180,6 +180,14 @@ def test_the_script_names_what_it_does_not_decode(site, small, nano, classroom, 
         assert "Traceback" not in done.stderr and not (tmp_path / "a.png").exists()
 
 
+def test_the_script_replaces_nothing(site, small, nano, photo, tmp_path):
+    (tmp_path / "a.dco").write_bytes(encode(nano, photo[:40, :50], 50).data)
+    (tmp_path / "a.png").write_bytes(b"holidays")
+    done = without_torch(site, small / graphs.SCRIPT, tmp_path / "a.dco", tmp_path / "a.png")
+    assert done.returncode == 1 and "a.png exists" in done.stderr
+    assert (tmp_path / "a.png").read_bytes() == b"holidays"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["nano", "nano_saaf", "nano_tcm", "nano_cca", "nano_wacnn", "nano_stf"]

@@ -240,8 +240,11 @@ def png(samples, profile):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
+    source, target = map(Path, sys.argv[1:])
     try:
-        image = png(*decode(Path(sys.argv[1]).read_bytes()))
-        Path(sys.argv[2]).write_bytes(image)
-    except (BadFile, OSError) as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+        need(not target.exists(), f"{target} exists, and nothing is replaced: give another name")
+        image = png(*decode(source.read_bytes()))
+        with target.open("xb") as file:
+            file.write(image)
+    except (BadFile, OSError, KeyError, ValueError, zlib.error) as error:
+        sys.exit(f"{source}: {type(error).__name__}: {error}")
