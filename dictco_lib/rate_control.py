@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -222,14 +223,14 @@ def _target(
     return _Target(kind, asked, *window[kind])
 
 
-class _Falsi:
+class _Falsi(ABC):
     """Regula falsi over hundredths of quality, for a value that rises with the quality."""
 
     target: _Target
 
+    @abstractmethod
     def value(self, quality: int) -> float:
         """What the target limits, at a quality; what was computed once is remembered."""
-        raise NotImplementedError
 
     def run(self) -> int:
         """The quality that meets the target, in hundredths."""
@@ -286,9 +287,8 @@ class _Search(_Falsi):
 
     def __init__(self, model: DictionaryCodec, latent: Latent, fast: bool, target: _Target) -> None:
         self.model, self.latent, self.fast, self.target = model, latent, fast, target
-        self.tried: dict[
-            int, tuple[Encoded, float | None]
-        ] = {}  # files and how like the image they are, if asked
+        #: Files, and how like the image each is, if that is the target.
+        self.tried: dict[int, tuple[Encoded, float | None]] = {}
 
     def value(self, quality: int) -> float:
         """What the target limits, at a quality; a pass of the entropy model if it is a new one."""
