@@ -101,9 +101,7 @@ class Comparison:
     """What :func:`compare` found; ``low`` to ``high`` is the range that both curves cover."""
 
     rate: float  # difference at equal PSNR in percent; below 0: fewer bits than the anchor
-    psnr: (
-        float  # difference at equal rate, in the metric's unit; NaN where the rates do not overlap
-    )
+    psnr: float  # difference at equal rate in the metric's unit; NaN where rates do not overlap
     low: float
     high: float
     share: float  # of the overlap in all the qualities that the two curves cover together
