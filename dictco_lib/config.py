@@ -258,24 +258,22 @@ DICTCO = replace(DCAE, name="dictco", experts=4, entries=64, reduction=4, batch_
 CLASSROOM = ModelConfig(
     name="classroom",
     N=96,
-    M=192,
-    groups=(16, 16, 32, 64, 64),
-    widths=(32, 80, 144),
+    M=320,
+    groups=(16, 16, 32, 64, 192),
+    widths=(48, 96, 144),
     head_dims=(16, 16, 24),
-    blocks=(0, 0, 2),
-    residual_blocks=2,
+    blocks=(0, 0, 1),
+    residual_blocks=1,
     hyper_head_dim=24,
     hyper_channels=96,
     experts=4,
     entries=32,
-    dictionary_dim=128,
+    dictionary_dim=64,
     heads=4,
-    context_channels=96,
-    parameter_widths=(64, 64),
+    context_channels=64,
+    parameter_widths=(48, 48),
     lmbdas=LMBDAS,
 )
-#: What `classroom` is compared with: one dictionary per slice, of as many entries, no router.
-TWIN = replace(CLASSROOM, name="classroom_twin", experts=1, entries=128)
 NANO = replace(
     CLASSROOM,
     name="nano",
@@ -294,4 +292,4 @@ NANO = replace(
     context_channels=32,
     parameter_widths=(32, 32),
 )
-PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, TWIN, NANO)}
+PRESETS = {config.name: config for config in (DCAE, DICTCO, CLASSROOM, NANO)}

@@ -92,6 +92,6 @@ def test_the_command_prints_an_interval(tmp_path, capsys):
 
 
 def test_the_twin_is_ahead_on_other_choices_of_images_too():
-    twin, mixture = (str(data_file(f"classroom{n}_kodak.json")) for n in ("_twin", ""))
+    twin, mixture = (str(data_file(f"pair/{n}_kodak.json")) for n in ("twin", "mixture"))
     found = bootstrap(*load_points(twin, mixture), draws=200)
     assert 1 < found.low < 1.92 < found.high < 3 and found.images == 24

@@ -354,7 +354,7 @@ def test_other_modes_and_overruled_routers_are_named(capsys, nano, folder, tmp_p
     assert not compare(load_curve(real), load_curve(real)).unlike
 
 
-@pytest.mark.parametrize("report", ["kodak_webp", "classroom_kodak", "classroom_twin_kodak"])
+@pytest.mark.parametrize("report", ["kodak_webp", "classroom_kodak", "pair/twin_kodak"])
 def test_shipped_reports_and_published_curves_are_of_the_same_images(report):
     ours = load_curve(data_file(f"{report}.json"))
     assert len(ours.conditions.images) == 24 and ours.conditions.is_digested

@@ -81,7 +81,7 @@ def test_a_name_stands_where_its_curve_leaves_the_axes():
 
 
 def test_routers_of_slices_have_colours_of_their_own():
-    figure = plots.router_health(read_log(data_file("classroom_third.log.jsonl")))
+    figure = plots.router_health(read_log(data_file("classroom_second.log.jsonl")))
     lines = [line for line in figure.axes[-1].lines if line.get_label().startswith("slice")]
     assert len({line.get_color() for line in lines}) == len(lines) == 5
 

@@ -106,7 +106,7 @@ def add_bdrate(command: Declare) -> None:
     sub = command(
         "bdrate", bdrate, "average rate difference between RD curves",
         "data/kodak_jpeg_420.json data/classroom_kodak.json", "published:vtm published:dcae",
-        "data/classroom_twin_kodak.json data/classroom_kodak.json --bootstrap",
+        "data/pair/twin_kodak.json data/pair/mixture_kodak.json --bootstrap",
     )  # fmt: skip
     sub.add_argument("anchor", metavar="ANCHOR", help=CURVE)
     sub.add_argument("test", metavar="TEST", nargs="+", help=CURVE)
@@ -182,7 +182,7 @@ def add_plot(command: Declare) -> None:
     sub = command(
         "plot", plot, "draw RD curves, or a training log, as PNG",
         "figures/rd.png data/kodak_jpeg_420.json data/classroom_kodak.json published:vtm",
-        "figures/log.png data/classroom.log.jsonl data/classroom_continued.log.jsonl",
+        "figures/log.png data/classroom.log.jsonl data/classroom_second.log.jsonl",
     )  # fmt: skip
     sub.add_argument("output", metavar="OUT.png")
     add_force(sub, "replace OUT.png even if it is no figure of ours")

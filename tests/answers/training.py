@@ -25,7 +25,7 @@ def recipe(world):
 
 
 def rows(world):
-    return (read_log(DATA / "classroom_third.log.jsonl"),)
+    return (read_log(DATA / "classroom_second.log.jsonl"),)
 
 
 def entropies(rows) -> list[float]:
