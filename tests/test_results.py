@@ -11,10 +11,11 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
 
 from dictco_lib.checkpoints import fingerprint, load
-from dictco_lib.evaluation.bdrate import Comparison, compare, compare_per_image
+from dictco_lib.evaluation.bdrate import Comparison, Curve, compare, compare_per_image
 from dictco_lib.evaluation.curves import load_curve, load_per_image
 
 ROOT = Path(__file__).parents[1]
@@ -28,10 +29,12 @@ ANCHORS = {
     "AVIF (PSNR-tuned)": "kodak_avif_444_psnr",
 }
 PAIR = ("pair/twin", "pair/mixture")  # anchor and test
-QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM |"
-AGAINST = "| against | BD-rate | range | by MS-SSIM |"
+QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM | SSIMULACRA 2 |"
+AGAINST = "| against | BD-rate | range | by MS-SSIM | by SSIMULACRA 2 |"
 TWINS = "| images | BD-rate of the mean curves | mean of the images | from | to |"
 BY_QUALITY = "| quality | bpp of the twin | PSNR (dB) |"
+SAVED = "| quality | bits against JPEG 4:2:0 at equal PSNR | least | most |"
+IMAGES = "| image | bpp, quality 0 to 100 | PSNR (dB) | BD-rate against JPEG 4:2:0 |"
 
 
 def report(name: str) -> Path:
@@ -52,6 +55,7 @@ def by_image(images: str) -> list[float]:
 def qualities(name: str, keys: tuple[str, ...]) -> list[str]:
     results = json.loads(report(f"{name}_kodak").read_text())["results"]
     forms = {"quality": "{:g}", "bpp": "{:.3f}", "psnr-rgb": "{:.2f}", "ms-ssim-rgb": "{:.4f}"}
+    forms["ssimulacra2"] = "{:.1f}"
     rows = zip(*(map(forms[key].format, results[key]) for key in keys), strict=True)
     return [f"| {' | '.join(row)} |" for row in rows]
 
@@ -61,8 +65,11 @@ def gains() -> list[str]:
     for label, anchor in ANCHORS.items():
         found = against(anchor, "classroom_kodak")
         ssim = against(anchor, "classroom_kodak", "MS-SSIM").rate
+        is_rated = "ssimulacra2" in json.loads(report(anchor).read_text())["results"]
+        rate = against(anchor, "classroom_kodak", "SSIMULACRA 2").rate if is_rated else None
+        seen = f"{rate:+.1f} %" if is_rated else "–"
         span = f"{found.low:.1f}–{found.high:.1f} dB"
-        rows.append(f"| {label} | {found.rate:+.1f} % | {span} | {ssim:+.1f} % |")
+        rows.append(f"| {label} | {found.rate:+.1f} % | {span} | {ssim:+.1f} % | {seen} |")
     return rows
 
 
@@ -79,8 +86,34 @@ def twins() -> list[str]:
     return rows
 
 
+def curves_by_image() -> dict[str, tuple[Curve, Curve]]:
+    anchor, test = (load_per_image(report(name)) for name in ("kodak_jpeg_420", "classroom_kodak"))
+    assert anchor.keys() == test.keys() and len(test) == 24
+    return {image: (anchor[image], test[image]) for image in sorted(test)}
+
+
+def saved() -> list[str]:
+    qualities = json.loads(report("classroom_kodak").read_text())["results"]["quality"]
+    pairs = curves_by_image().values()
+    rates = np.array([100 * (t.bpp / a.rates_at(t.psnr) - 1) for a, t in pairs])  # images, points
+    return [
+        f"| {quality:g} | {column.mean():+.1f} % | {column.max():+.1f} % | {column.min():+.1f} % |"
+        for quality, column in zip(qualities, rates.T, strict=True)
+    ]
+
+
+def images() -> list[str]:
+    return [
+        f"| {image.removesuffix('.png')} | {test.bpp[0]:.3f} to {test.bpp[-1]:.3f} "
+        f"| {test.psnr[0]:.2f} to {test.psnr[-1]:.2f} | {compare(anchor, test).rate:+.1f} % |"
+        for image, (anchor, test) in curves_by_image().items()
+    ]
+
+
 TABLES = {
-    QUALITIES: lambda: qualities("classroom", ("quality", "bpp", "psnr-rgb", "ms-ssim-rgb")),
+    QUALITIES: lambda: qualities("classroom", ("quality", "bpp", "psnr-rgb", "ms-ssim-rgb", "ssimulacra2")),
+    SAVED: saved,
+    IMAGES: images,
     BY_QUALITY: lambda: qualities("pair/twin", ("quality", "bpp", "psnr-rgb")),
     AGAINST: gains,
     TWINS: twins,
@@ -91,7 +124,7 @@ TABLES = {
     ("document", "head"),
     [
         *(("README.md", head) for head in (QUALITIES, AGAINST)),
-        *(("data/classroom.md", head) for head in (QUALITIES, AGAINST)),
+        *(("data/classroom.md", head) for head in (QUALITIES, AGAINST, SAVED, IMAGES)),
         *(("data/pair/pair.md", head) for head in (BY_QUALITY, TWINS)),
     ],
 )
