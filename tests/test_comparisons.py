@@ -294,7 +294,7 @@ def test_means_without_rows_cannot_be_cut(tmp_path, capsys):
     del report["pictures"]["kodim05.png"]
     report["per_image"] = [r for r in report["per_image"] if r["image"] != "kodim05.png"]
     (tmp_path / "r.json").write_text(json.dumps(report))
-    for other, text in (("published:vtm", "means of all"), ("kodak_webp.json", "means only")):
+    for other, text in (("published:vtm", "means of all"), ("kodak_jxl.json", "means only")):
         spec = other if ":" in other else str(data_file(other))
         assert main(["bdrate", spec, str(tmp_path / "r.json"), "--common"]) == 1
         assert text in capsys.readouterr().err

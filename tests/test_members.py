@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dictco_lib.checkpoints import native, save_checkpoint
+from dictco_lib.checkpoints import native, save_checkpoint, shipped_models
 from dictco_lib.cli import main
 from dictco_lib.errors import DictcoError, OptionError
 from dictco_lib.evaluation import members, side_by_side

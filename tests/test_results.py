@@ -28,6 +28,7 @@ ANCHORS = {
     "HEIC (PSNR-tuned)": "kodak_heic_444_psnr",
     "AVIF (PSNR-tuned)": "kodak_avif_444_psnr",
 }
+POINT = ("quality", "bpp", "psnr-rgb")
 PAIR = ("pair/twin", "pair/mixture")  # anchor and test
 QUALITIES = "| quality | bpp | PSNR (dB) | MS-SSIM | SSIMULACRA 2 |"
 AGAINST = "| against | BD-rate | range | by MS-SSIM | by SSIMULACRA 2 |"
@@ -111,10 +112,12 @@ def images() -> list[str]:
 
 
 TABLES = {
-    QUALITIES: lambda: qualities("classroom", ("quality", "bpp", "psnr-rgb", "ms-ssim-rgb", "ssimulacra2")),
+    QUALITIES: lambda: qualities(
+        "classroom", ("quality", "bpp", "psnr-rgb", "ms-ssim-rgb", "ssimulacra2")
+    ),
     SAVED: saved,
     IMAGES: images,
-    BY_QUALITY: lambda: qualities("pair/twin", ("quality", "bpp", "psnr-rgb")),
+    BY_QUALITY: lambda: qualities("pair/twin", POINT),
     AGAINST: gains,
     TWINS: twins,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -142,6 +143,32 @@ def test_a_killed_run_continues_with_bit_equal_losses(recipe, tmp_path, photo, s
     for name in ("last", "best"):
         a, b = (load_checkpoint(f"{r.out}/{name}.safetensors") for r in (recipe, killed))
         assert fingerprint(a) == fingerprint(b)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_run_that_is_asked_to_stop_saves_its_step_first(recipe, tmp_path, monkeypatch, times):
+    whole = train(recipe, "cpu", progress=False)
+    stopped = replace(recipe, out=str(tmp_path / "stopped"), save_every=100)
+    update = Trainer.update_ema
+
+    def asked(self):
+        for _ in range(times if self.step == 4 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        update(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "update_ema", asked)
+        train(stopped, "cpu", progress=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if times == 2:  # the second time at once
+        assert not (tmp_path / "stopped" / "state.pt").exists()
+        return
+    state = torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)
+    assert 0 < state["step"] < 6
+    resumed = train(stopped, "cpu", progress=False)
+    assert resumed.step == 6 and read_log(stopped) == read_log(recipe)
+    for key, value in whole.ema.state_dict().items():
+        assert torch.equal(value, resumed.ema.state_dict()[key]), key
 
 
 def test_a_half_written_line_of_the_log_is_dropped(recipe):

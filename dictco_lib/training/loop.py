@@ -21,6 +21,7 @@ from dictco_lib.progress import bar as progress_bar
 from dictco_lib.training.data import TrainingImages, to_tensor
 from dictco_lib.training.log import parse_entry
 from dictco_lib.training.recipe import Recipe
+from dictco_lib.training.stopping import Stop, stop_between_steps
 from dictco_lib.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def train(
 ) -> Trainer:
     """Run a recipe to its end, continuing an earlier part if its state is there.
 
+    An interrupt or SIGTERM lets the step end and saves before it is raised; a second one does not.
     Run by ``accelerate launch``, every process calls this; the first one writes. ``out`` then
     holds ``state.pt`` (to continue), ``last.safetensors`` and ``best.safetensors`` (averaged
     weights), ``log.jsonl`` (one JSON object per line) and ``tensorboard/``.
@@ -58,11 +60,11 @@ def train(
     trainer = Trainer(recipe, device)
     is_main = trainer.accelerator.is_main_process
     owned = owned_folder(trainer.out, "training") if is_main else contextlib.nullcontext()
-    with owned:
-        return _run(trainer, progress, listener)
+    with owned, stop_between_steps(trainer.share.processes == 1) as stop:
+        return _run(trainer, stop, progress, listener)
 
 
-def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer:
+def _run(trainer: Trainer, stop: Stop, progress: bool, listener: Listener | None) -> Trainer:
     recipe, is_main = trainer.recipe, trainer.accelerator.is_main_process
     is_resumed = trainer.resume()
     crops = validation_crops(recipe.validation)
@@ -97,9 +99,12 @@ def _run(trainer: Trainer, progress: bool, listener: Listener | None) -> Trainer
         if crops and (trainer.step % recipe.validate_every == 0 or is_last):
             _validate(trainer, crops, journal)
         is_due = time.perf_counter() - saved >= 60 * recipe.save_minutes
-        if trainer.step % recipe.save_every == 0 or is_due or is_last:
+        is_asked = stop.number is not None
+        if trainer.step % recipe.save_every == 0 or is_due or is_last or is_asked:
             trainer.save()
             saved = time.perf_counter()
+        if is_asked:
+            stop.obey()
     if journal:
         journal.writer.close()
     bar.close()
