@@ -47,9 +47,9 @@ def ex_model_transforms_2(answer: int, room: rooms.Room) -> str | None:
             2 * room.macs
         ),
         "that counts the places of the input; each sum belongs to one of the output": 4 * room.macs,
-        "that is the convolution alone; two bottlenecks follow": convolution,
-        "that is with one bottleneck; there are two": convolution + bottleneck,
-        "that is without the convolution": 2 * bottleneck,
+        "that is the convolution alone; a bottleneck follows": convolution,
+        "that is with two bottlenecks; there is one": convolution + 2 * bottleneck,
+        "that is without the convolution": bottleneck,
         "that is for one place; the output has many": room.macs / places,
         "those are the parameters, biases and all; each weight is used at every place": (
             room.parameters
