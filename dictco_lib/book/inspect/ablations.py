@@ -205,8 +205,10 @@ def _one_gain(model: DictionaryCodec, part: str, means: Means | None) -> Iterato
     rows = [*codec.gain_y.parameters(), *codec.gain_z.parameters()]  # logarithms, (lambdas, C)
     kept = [row.detach().clone() for row in rows]
     try:
-        for row in rows:
-            row.data.copy_(row.data.mean(1, keepdim=True).expand_as(row))
+        for gain in (codec.gain_y, codec.gain_z):
+            both = gain.log_gain.data + gain.log_inverse.data  # stays: what follows expects it
+            gain.log_gain.data.copy_(gain.log_gain.data.mean(1, keepdim=True).expand_as(both))
+            gain.log_inverse.data.copy_(both - gain.log_gain.data)
         yield
     finally:
         for row, values in zip(rows, kept, strict=True):
