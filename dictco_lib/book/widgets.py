@@ -269,7 +269,7 @@ class TrainingView:
     def __call__(self, trainer, entry: dict) -> None:
         """Keep the frame, and draw the run anew."""
         self.rows.append(entry)
-        now = self.frames[entry["step"]] = self._reconstruct(trainer.ema)
+        now = self.frames[entry["step"]] = self._reconstruct(trainer.shipped())
         if not self.is_shown:
             return
         if self._handle is None:

@@ -15,6 +15,8 @@ from torch import Tensor
 from dictco_lib.checkpoints.census import MAX_TENSORS, check_header
 from dictco_lib.checkpoints.fit import CONSTANT_LEAVES, tensor_problem
 from dictco_lib.checkpoints.published import empty_model, load_published, skeleton_of
+from dictco_lib.checkpoints.rows8 import TRAINING_ONLY, is_in_rows8, is_matrix, pack, unpack
+from dictco_lib.checkpoints.rows8 import rounded as rounded_rows
 from dictco_lib.config import CodecConfig
 from dictco_lib.entropy.gaussian import SCALE_LEVELS
 from dictco_lib.entropy.seal import Seal
@@ -23,10 +25,6 @@ from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
 from dictco_lib.models import PRESETS, DictionaryCodec, config_from_dict
 
 FORMAT = "dictco-checkpoint-1"
-#: Keys of the part that exists only in training: it is saved, but no stream depends on it.
-TRAINING_ONLY = "training_only."
-#: Ends the name of the steps that belong to a tensor of 8-bit integers.
-_STEPS = ".steps_of_rows"
 _GET_AGAIN = "get the file again, or save the model again with this version of dictco_lib"
 _fingerprints: WeakKeyDictionary[DictionaryCodec, tuple[Seal, bytes]] = WeakKeyDictionary()
 
@@ -75,8 +73,8 @@ def save_checkpoint(
         model: any codec; its tables are saved if they were built.
         path: where to; the usual suffix is ``.safetensors``.
         half: store matrices in float16. See :func:`export`, which rounds them first.
-        rows8: store those of the entropy model as 8-bit integers with a step for each row. Not
-            those of the transforms: of a PCA's columns the small ones count as much as the large.
+        rows8: store those of the entropy model as 8-bit integers with a step for each row; those
+            of the transforms too, if the recipe in ``info`` says that they were trained for it.
         info: plain values to keep with the weights, such as the training recipe.
 
     Raises:
@@ -87,13 +85,13 @@ def save_checkpoint(
             "this model has networks of its own, which no file can say; to keep it, make them a "
             "page of dictco_lib/models/ and add it to FAMILIES"
         )
-    state = {}
+    state, transforms = {}, _is_trained_for_rows8(info)
     for key, value in own_state(model).items():
-        if rows8 and _is_of_entropy(key) and _is_matrix(value):
-            state[key + _STEPS], value = _in_rows8(value)
-        elif half and _is_matrix(value):
-            value = _halved(value)
-        state[key] = value.detach().cpu().contiguous()
+        if rows8 and is_in_rows8(key, value, transforms=transforms):
+            state |= pack(key, value)
+        else:
+            state[key] = _halved(value) if half and is_matrix(value) else value
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(model.config.to_dict()),
@@ -103,52 +101,20 @@ def save_checkpoint(
         save_file(state, temporary, metadata=metadata)
 
 
+def _is_trained_for_rows8(info: dict | None) -> bool:
+    recipe = (info or {}).get("recipe")
+    return isinstance(recipe, dict) and recipe.get("weight_bits") == 8
+
+
 def is_halved(path: str | Path) -> bool:
-    """Is a file what :func:`export` makes of a checkpoint: ours, with matrices of 16 bits?
+    """Is a file what :func:`export` makes of a checkpoint: ours, with matrices of 8 or 16 bits?
 
     Raises:
         CheckpointError: if it is no checkpoint at all.
     """
     read_info(path)
     with safe_open(path, "pt") as file:
-        return any(file.get_slice(key).get_dtype() == "F16" for key in file.keys())
-
-
-def _is_matrix(value: Tensor) -> bool:
-    """Matrices and kernels; vectors are small and some (gains, medians) deserve every digit."""
-    return value.is_floating_point() and value.dim() > 1 and value.numel() > 4096
-
-
-def _is_of_entropy(key: str) -> bool:
-    return key.startswith("latent_codec.")
-
-
-def _in_rows8(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps, one for each row (all but the last index of a 3-d tensor), and integers of 8 bits."""
-    rows = value.detach().cpu().flatten(0, value.dim() - 2 if value.dim() == 3 else 0)
-    steps = rows.flatten(1).abs().amax(1).clamp(min=1e-30) / 127
-    # Of 12 bits, rounded up: 127 steps are then exact, and a second export changes nothing.
-    mantissa, exponent = torch.frexp(steps)
-    steps = torch.ldexp((mantissa * 2**12).ceil() / 2**12, exponent)
-    whole = (rows.flatten(1) / steps[:, None]).round().to(torch.int8)
-    return steps, whole.view(value.shape).contiguous()
-
-
-def _from_rows8(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with floating point where there were integers and steps.
-
-    Raises:
-        CheckpointError: if steps do not fit their integers.
-    """
-    plain = {key: value for key, value in state.items() if not key.endswith(_STEPS)}
-    for name in state.keys() - plain.keys():
-        key, steps = name.removesuffix(_STEPS), state[name]
-        whole = plain.get(key)
-        is_fit = whole is not None and whole.dtype == torch.int8 and whole.dim() > 1
-        if not is_fit or steps.dim() != 1 or not len(steps) or whole.numel() % len(steps):
-            raise CheckpointError(f"{name} holds steps that fit no 8-bit rows; {_GET_AGAIN}")
-        plain[key] = (whole.view(len(steps), -1) * steps.float()[:, None]).view(whole.shape)
-    return plain
+        return any(file.get_slice(key).get_dtype() in ("F16", "I8") for key in file.keys())
 
 
 def _halved(value: Tensor) -> Tensor:
@@ -208,7 +174,7 @@ def load_checkpoint(
         with safe_open(path, "pt") as file:
             keys = list(file.keys())[: MAX_TENSORS + 1]
             state = {key: file.get_tensor(key) for key in keys}
-    state = _from_rows8(state)
+    state = unpack(state, _GET_AGAIN)
     try:
         model = build(config, state)
     except CheckpointError as error:
@@ -271,24 +237,22 @@ def _check_tables(model: DictionaryCodec) -> None:
 def export(source: str | Path, target: str | Path, *, rows8: bool = False) -> None:
     """Halve a checkpoint for shipping, and build the tables of the rounded weights.
 
-    Two steps, because the tables of z follow from the weights that will be loaded.
+    Two steps, because the tables of z follow from the weights that will be loaded. In 8-bit rows,
+    a model that was trained for them (``weight_bits = 8``) stays exactly what it was.
 
     Args:
         source: a checkpoint of ours.
         target: where to.
         rows8: see :func:`save_checkpoint`.
     """
-    model = load_checkpoint(source, update=False)
+    model, info = load_checkpoint(source, update=False), read_info(source)["info"]
     for key, value in model.named_parameters():
-        if not _is_matrix(value):
-            continue
-        if rows8 and _is_of_entropy(key):
-            steps, whole = _in_rows8(value)
-            value.data = _from_rows8({key: whole, key + _STEPS: steps})[key]
-        else:
+        if rows8 and is_in_rows8(key, value, transforms=_is_trained_for_rows8(info)):
+            value.data = rounded_rows(value.data)
+        elif is_matrix(value):
             value.data = _halved(value).float()
     model.update()
-    save_checkpoint(model, target, half=True, rows8=rows8, info=read_info(source)["info"])
+    save_checkpoint(model, target, half=True, rows8=rows8, info=info)
 
 
 def shipped_models() -> dict[str, Path]:

@@ -188,7 +188,7 @@ class Journal:
         quality = 50.0 if t.model.config.is_variable_rate else None
         height, width = (min(c.shape[i] for c in crops) for i in (2, 3))
         x = torch.cat([c[..., :height, :width] for c in crops]).to(t.device)
-        x_hat = t.ema(x, quality)["x_hat"].clamp(0, 1)
+        x_hat = t.shipped()(x, quality)["x_hat"].clamp(0, 1)
         rows = torch.cat([torch.cat(list(part), dim=2) for part in (x, x_hat)], dim=1)
         self.writer.add_image("validation/images", rows.cpu(), t.step)
 

@@ -12,6 +12,7 @@ from dictco_lib.config import LMBDAS, LMBDAS_MS_SSIM, ModelConfig, interpolate_l
 from dictco_lib.errors import RecipeError
 from dictco_lib.models import DictionaryCodec
 from dictco_lib.training.recipe import Recipe
+from dictco_lib.training.rounding import run_rounded
 from dictco_lib.training.routing import balance_loss, routing_statistics
 
 
@@ -197,7 +198,10 @@ class LossOf(nn.Module):
             rest), mean terms for the log, and the routing statistics.
         """
         r = self.recipe
-        out = self.model(x, quality, return_routing=True)
+        if r.weight_bits:
+            out = run_rounded(self.model, x, quality)
+        else:
+            out = self.model(x, quality, return_routing=True)
         terms = rate_distortion(out, x, lmbda, r.distortion)
         weights = image_weights(lmbda, r.balance, r.distortion)
         loss = (weights * terms["loss"]).mean()

@@ -25,6 +25,7 @@ _CHOICES = {
     "schedule": ("cosine", "multistep", "constant"),
     "precision": ("float32", "bf16", "auto"),
     "routing": ("none", "aux", "bias"),
+    "weight_bits": (0, 8),
 }
 #: Largest values: generous ones, but a recipe may come from elsewhere, and one that asks for 10**9
 #: threads ends the process before anybody can say why.
@@ -87,6 +88,7 @@ class Recipe:
     precision: str = "float32"  # of g_a and g_s; "bf16" is autocast, entropy stays in float32;
     # "auto" measures at the start which of the two is faster on this machine
     channels_last: bool = True
+    weight_bits: int = 0  # 8: matrices are seen and saved in 8-bit rows, as by `export --rows8`
     compile: bool = False  # g_a and g_s through torch.compile
     seed: int = 0
     threads: int | None = None  # CPU threads of each process; None: torch's default

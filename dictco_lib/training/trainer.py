@@ -27,6 +27,7 @@ from dictco_lib.training.data import Batches, Share, name_small, noise_seed, uni
 from dictco_lib.training.loss import LossOf, rate_distortion, trade_off
 from dictco_lib.training.rates import ema_decay, parameter_groups, rate_factor
 from dictco_lib.training.recipe import Recipe
+from dictco_lib.training.rounding import rounded_copy
 from dictco_lib.training.routing import named_statistics, update_selection_bias
 from dictco_lib.training.start import pca_start
 from dictco_lib.training.transforms import DTYPES, faster, transform_seconds, unrounded_psnr
@@ -245,6 +246,10 @@ class Trainer:
             if value.is_floating_point():  # not the integer tables, which every save builds anew
                 value.lerp_(now[name], 1 - decay)
 
+    def shipped(self) -> DictionaryCodec:
+        """What is measured and saved: the averaged weights, in 8-bit rows if the recipe says so."""
+        return rounded_copy(self.ema) if self.recipe.weight_bits else self.ema
+
     @torch.no_grad()
     def validate(self, images: list[Tensor]) -> dict[str, float]:
         """Estimated bpp and quality of the averaged weights, at several qualities.
@@ -254,14 +259,14 @@ class Trainer:
         """
         config, r = self.model.config, self.recipe
         qualities = VALIDATION_QUALITIES if config.is_variable_rate else (None,)
-        rows, ceilings = [], []
+        model, rows, ceilings = self.shipped(), [], []
         for i in range(self.share.rank, len(images), self.share.processes):
             x = images[i].to(self.device)
-            ceilings.append(unrounded_psnr(self.ema, x))
+            ceilings.append(unrounded_psnr(model, x))
             for q in qualities:
                 lmbda = r.lmbda if q is None else trade_off(config, q, r.distortion)
                 price = torch.tensor([lmbda]).to(x)
-                terms = rate_distortion(self.ema(x, q), x, price, r.distortion)
+                terms = rate_distortion(model(x, q), x, price, r.distortion)
                 rows.append((i, q, {k: v.item() for k, v in terms.items()}))
         if self.share.processes > 1:
             rows = sorted(gather_object(rows), key=lambda row: row[0])
@@ -303,13 +308,14 @@ class Trainer:
 
     def save_weights(self, name: str) -> None:
         """Write the averaged weights as a checkpoint: ``last`` or ``best``."""
-        self.ema.update()
+        model = self.shipped()
+        model.update()
         info = {
             "recipe": self.recipe.settings(),
             "steps": self.step,
             "seconds": round(self.seconds),
         }
-        save_checkpoint(self.ema, self.out / f"{name}.safetensors", info=info)
+        save_checkpoint(model, self.out / f"{name}.safetensors", info=info)
 
     def resume(self) -> bool:
         """Continue from the saved state, if there is one; else from that of `branch`.
