@@ -80,7 +80,7 @@ EXERCISES = {
             "from 1": (lambda c, k: 2 * 96 + 32 + 80, "counted from 0"),
             "no side": (lambda c, k: 64 + 80, "without the side information"),
             "no slices": (lambda c, k: 2 * 96 + 80, "without the earlier slices"),
-            "all": (lambda c, k: 2 * 96 + 192 + 80, "later ones"),
+            "all": (lambda c, k: 2 * 96 + 320 + 80, "later ones"),
             "no idea": (lambda c, k: 100, "away from it"),
         },
     ),

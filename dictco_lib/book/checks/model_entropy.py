@@ -43,7 +43,9 @@ def ex_model_entropy_2(answer: int, config: ModelConfig, k: int) -> str | None:
     answer = whole(answer)
     side, earlier, context = config.hyper_channels, sum(config.groups[:k]), config.context_channels
     want = 2 * side + earlier + context
-    missing = "what the dictionary answers" + (", or one map of two," if side == context else "")
+    missing = "what the dictionary answers"  # or what happens to be as large
+    missing += ", or one map of two," if side == context else ""
+    missing += ", or the earlier slices," if earlier == context else ""
     slips = {
         f"{missing} is missing": 2 * side + earlier,
         "side information has two maps, for scales and for means": side + earlier + context,
