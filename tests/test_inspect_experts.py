@@ -155,9 +155,9 @@ def test_attention_within_experts_and_gates_make_the_context(classroom, subject,
     for m in maps:
         np.testing.assert_allclose(m.sum(-1), 1, rtol=1e-5)
         assert ((in_use(m) > 0.999) & (in_use(m) < 32.001)).all()
-    values = attention.norm_dictionary(attention.experts).detach().unflatten(-1, (4, 32))
+    values = attention.norm_dictionary(attention.experts).detach().unflatten(-1, (4, -1))
     context = np.einsum("yxhkn,kyx,knhd->yxhd", maps[2], outcome.gates[2], values.numpy())
-    np.testing.assert_allclose(context.reshape(h, w, 128), seen[0].detach(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(context.reshape(h, w, -1), seen[0].detach(), rtol=1e-3, atol=1e-4)
     assert not any(head.attention.to_query._forward_hooks for head in classroom.latent_codec.slices)
 
 
