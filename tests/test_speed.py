@@ -21,6 +21,7 @@ from dictco_lib.evaluation.speed import FAST_BF16, PATHS, PLAIN, PORTABLE, Speed
 from dictco_lib.layers.linear import Linear
 from dictco_lib.layers.reference import plain_copy
 from dictco_lib.layers.residual import Bottleneck, winograd_conv
+from dictco_lib.layers.walk import tensors_of, walk
 from dictco_lib.models import PRESETS, DictionaryCodec
 from dictco_lib.training import transforms
 
@@ -167,6 +168,28 @@ def test_memory_is_kept_only_within(monkeypatch):
     with pytest.raises(RuntimeError), memory.kept_memory():
         raise RuntimeError
     assert memory._inside == 0 and len(said) == 10
+
+
+def test_little_free_memory_is_kept_and_much_given_back(monkeypatch):
+    given = []
+    functions = {"malloc_trim": given.append}
+    monkeypatch.setattr(memory, "_function", functions.get)
+    memory.release_memory()  # a C library that does not tell how much is free
+    for free in (memory._KEPT, memory._KEPT + 1):
+        monkeypatch.setattr(memory, "_free", lambda free=free: free)
+        memory.release_memory()
+    assert len(given) == 2
+    functions.clear()
+    memory.release_memory()  # no glibc
+
+
+def test_every_part_and_tensor_is_found_once():
+    model = random_model("nano")
+    model.latent_codec.twin = model.latent_codec.h_a  # registered twice
+    assert list(walk(model)) == list(model.modules())
+    want = {id(t) for t in (*model.parameters(), *model.buffers())}
+    found = tensors_of(model)
+    assert len(found) == len(want) and {id(t) for t in found} == want
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from dictco_lib.entropy.gaussian import SCALE_LEVELS
 from dictco_lib.entropy.seal import Seal
 from dictco_lib.errors import CheckpointError, ConfigError, foreign, listed, quoted
 from dictco_lib.files import DATA_FOLDERS, atomic_path, parse_json
+from dictco_lib.layers.walk import tensors_of
 from dictco_lib.models import PRESETS, DictionaryCodec, config_from_dict
 
 FORMAT = "dictco-checkpoint-1"
@@ -43,13 +44,13 @@ def fingerprint(model: DictionaryCodec) -> bytes:
 
     Streams carry it, so that a file is never decoded with other weights than its encoder's.
     """
-    state = {k: v for k, v in own_state(model).items() if not k.startswith(TRAINING_ONLY)}
-    tensors = list(state.values())
+    tensors = tensors_of(model)  # some have no say in it; a change of theirs costs a second look
     known = _fingerprints.get(model)
     if known is None or not known[0].holds(tensors):
         without = ("name", *model.config.training_fields)
         config = {k: v for k, v in model.config.to_dict().items() if k not in without}
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        state = {k: v for k, v in own_state(model).items() if not k.startswith(TRAINING_ONLY)}
         for name in sorted(state):
             value = state[name].detach().cpu()
             value = value.float() if value.is_floating_point() else value

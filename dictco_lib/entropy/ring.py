@@ -30,6 +30,7 @@ from dictco_lib.entropy.streams import (
 )
 from dictco_lib.errors import NotUpdatedError
 from dictco_lib.layers.gain import Gain
+from dictco_lib.layers.walk import tensors_of, walk
 from dictco_lib.memory import kept_memory
 
 
@@ -208,10 +209,7 @@ class LatentCodec(nn.Module):
         After any other change of weights, :meth:`update` builds the tables anew.
         """
         self._copies.clear()
-        self._seal = Seal(self._tensors())
-
-    def _tensors(self) -> list[Tensor]:
-        return [*self.parameters(), *self.buffers()]
+        self._seal = Seal(tensors_of(self))
 
     def _z_probabilities(self) -> list[np.ndarray]:
         bottleneck = copy.deepcopy(self.entropy_bottleneck).cpu().double().eval()
@@ -244,11 +242,11 @@ class LatentCodec(nn.Module):
 
     def _overruled(self) -> list:
         """What was hung into the routers from outside: a copy has what hung there when made."""
-        return [getattr(m, "reroute", None) for m in self.modules() if hasattr(m, "reroute")]
+        return [getattr(m, "reroute", None) for m in walk(self) if hasattr(m, "reroute")]
 
     def _check_sealed(self) -> None:
         self.y_tables.check_filled()
-        if self._seal is None or not self._seal.holds(self._tensors()):
+        if self._seal is None or not self._seal.holds(tensors_of(self)):
             raise NotUpdatedError(
                 "the weights have changed since the tables for coding were made; call "
                 "model.update() after the last change"

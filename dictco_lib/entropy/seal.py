@@ -49,7 +49,8 @@ class Seal:
 def _look(tensors: list[Tensor]) -> tuple:
     # Writing through ``weight.data`` changes neither address nor counter, but the norm; tensors
     # made in inference mode have no counter.
-    floats = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
-    norms = torch.stack([n.float() for n in torch._foreach_norm(floats)]).tolist()
+    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
+    with torch.no_grad():
+        norms = torch.stack([n.float() for n in torch._foreach_norm(floats)]).tolist()
     marks = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
     return norms, marks

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dictco_lib.config import Z_STRIDE, CodecConfig
 from dictco_lib.entropy.ring import LatentCodec
 from dictco_lib.errors import QualityError, ShapeError, TrainingModeError
+from dictco_lib.layers.walk import walk
 from dictco_lib.models.family import FAMILIES, preset
 
 
@@ -110,8 +111,8 @@ class Codec(nn.Module):
 
     def check_eval(self) -> None:
         """Raise TrainingModeError unless every part is in evaluation mode, as coding needs it."""
-        name = next((name for name, part in self.named_modules() if part.training), None)
-        if name is not None:
+        if any(part.training for part in walk(self)):
+            name = next(name for name, part in self.named_modules() if part.training)
             raise TrainingModeError(
                 f"{name or 'the model'} is in training mode, where BatchNorm depends on the batch "
                 "and no stream would decode to what was encoded; call model.eval() before coding"
