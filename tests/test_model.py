@@ -12,7 +12,7 @@ from dictco_lib.config import CLASSROOM, LMBDAS, NANO, ModelConfig
 from dictco_lib.entropy.gaussian import EstimatingCoder
 from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import ConfigError, NotUpdatedError, QualityError, ShapeError
-from dictco_lib.layers.residual import WideConv
+from dictco_lib.layers.winograd import WideConv
 from dictco_lib.models import DictionaryCodec, preset
 
 

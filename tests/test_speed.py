@@ -15,13 +15,16 @@ from dictco_lib import memory
 from dictco_lib.checkpoints import save_checkpoint
 from dictco_lib.cli import main
 from dictco_lib.coding import decode, encode
+from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.coder import bench_coder
 from dictco_lib.evaluation.speed import FAST_BF16, PATHS, PLAIN, PORTABLE, Speed, verdicts
-from dictco_lib.layers.linear import Linear
+from dictco_lib.layers import residual
+from dictco_lib.layers.linear import Linear, PointwiseConv
 from dictco_lib.layers.reference import plain_copy
-from dictco_lib.layers.residual import Bottleneck, winograd_conv
+from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
 from dictco_lib.layers.walk import tensors_of, walk
+from dictco_lib.layers.winograd import Tiles, WideConv, shared_tiles, winograd_conv
 from dictco_lib.models import PRESETS, DictionaryCodec
 from dictco_lib.training import transforms
 
@@ -69,12 +72,58 @@ def test_winograd_is_a_convolution(shape):
     assert (winograd_conv(x, weight, bias) - expected).abs().max() < 1e-12
 
 
+@torch.no_grad()
+def test_nets_share_the_tiles_of_a_map_only_where_all_would_make_them():
+    nets = [torch.nn.Sequential(WideConv(5, 3), torch.nn.GELU()).double() for _ in range(2)]
+    more = WideConv(9, 3).double()
+    x, y = torch.randn(2, 5, 7, 9).double(), torch.randn(2, 4, 7, 9).double()
+    tiles = shared_tiles(x, nets)
+    assert isinstance(tiles, Tiles)
+    for net in nets:
+        want = F.gelu(F.conv2d(x, net[0].weight, net[0].bias, padding=1))
+        assert (net(tiles) - want).abs().max() < 1e-12
+    want = F.conv2d(torch.cat([x, y], dim=1), more.weight, more.bias, padding=1)
+    assert (more(tiles.joined(y)) - want).abs().max() < 1e-12
+    assert shared_tiles(x, [*nets, more]) is x  # not the first of a chain: perhaps another network
+    assert shared_tiles(x, [*nets, plain_copy(nets[0])]) is x
+    assert torch.is_tensor(shared_tiles(x.float(), nets))
+    with torch.enable_grad():
+        assert shared_tiles(x, nets) is x
+
+
+@torch.no_grad()
+def test_heads_share_tiles_in_float64_and_say_what_the_definition_says():
+    model = random_model("nano").double()
+    codec, plain = model.latent_codec, plain_copy(model).latent_codec
+    side = Side(*torch.randn(2, 1, model.config.hyper_channels, 6, 9).double())
+    y_bar = torch.randn(1, model.config.groups[0], 6, 9).double()
+    ours, want = (c.slices[0](side, [], c.dictionary) for c in (codec, plain))
+    assert ours.tiles is not None and want.tiles is None
+    assert (ours.mean - want.mean).abs().max() < 1e-12
+    assert (ours.scale - want.scale).abs().max() < 1e-12
+    refined = [c.slices[0].refine(p, y_bar) for c, p in ((codec, ours), (plain, want))]
+    assert (refined[0] - refined[1]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("band", [1, 8 * 2 * 6 * 5 * 2, 2**21])  # of one, two and all rows
+@torch.no_grad()
+def test_the_depthwise_convolution_is_a_convolution_in_any_bands(band, monkeypatch):
+    monkeypatch.setattr(residual, "_BAND", band)
+    conv, x = DepthwiseConv(5).double(), torch.randn(2, 5, 7, 6).double()
+    want = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=5)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert (conv(x.to(memory_format=layout)) - want).abs().max() < 1e-13
+
+
 def test_gradients_and_training_are_torchs_own():
     layer, x = Linear(8, 24), torch.randn(2, 5, 3, 8)
     assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
     with torch.no_grad():
         assert (layer(x) - F.linear(x, layer.weight, layer.bias)).abs().max() < 1e-5
         assert layer(x[:0]).shape == (0, 5, 3, 24)
+        conv = PointwiseConv(8, 24)
+        want = F.conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias).permute(0, 2, 3, 1)
+        assert (conv(x) - want).abs().max() < 1e-5
     block = Bottleneck(8, 2, batch_norm=True)
     before = block.bn1.running_mean.clone()
     with torch.no_grad():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dictco_lib.layers.residual import WideConv
+from dictco_lib.layers.winograd import Tiles, WideConv, shared_tiles
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,15 @@ class Prediction:
 
     ``mean`` and ``scale`` (raw, before its lower bound) have shape (B, C_k, H, W); ``support``,
     (B, C, H, W), is what the latent residual prediction will look at; ``routing``, (B, K, H, W),
-    are the gates of a mixture, None where there is no dictionary.
+    are the gates of a mixture, None where there is no dictionary. ``tiles`` are the support as
+    convolutions want it, if they have it already.
     """
 
     mean: Tensor
     scale: Tensor
     support: Tensor
     routing: Tensor | None = None
+    tiles: Tiles | None = None
 
 
 def parameter_net(c_in: int, widths: tuple[int, ...], c_out: int) -> nn.Sequential:
@@ -68,7 +70,10 @@ class SliceHead(nn.Module):
         Reference:
             Minnen & Singh, ICIP 2020, arXiv:2007.08739.
         """
-        seen = torch.cat([prediction.support, y_bar], dim=1)
+        if prediction.tiles is not None:
+            seen = prediction.tiles.joined(y_bar)
+        else:
+            seen = torch.cat([prediction.support, y_bar], dim=1)
         return y_bar + 0.5 * torch.tanh(self.lrp(seen))
 
 
@@ -99,7 +104,9 @@ class JointHead(SliceHead):
         query = torch.cat([side.scales, side.means, *earlier], dim=1)
         context, routing = self.attention(query, dictionary)
         support = torch.cat([query, context], dim=1)
-        return Prediction(self.mean(support), self.scale(support), support, routing)
+        seen = shared_tiles(support, (self.mean, self.scale, self.lrp))
+        tiles = seen if isinstance(seen, Tiles) else None
+        return Prediction(self.mean(seen), self.scale(seen), support, routing, tiles)
 
 
 class SplitHead(SliceHead):

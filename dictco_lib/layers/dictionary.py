@@ -9,21 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.layers.attention import GatedMLP, SkipScale
-from dictco_lib.layers.linear import Linear
+from dictco_lib.layers.linear import Linear, PointwiseConv
 from dictco_lib.layers.residual import DepthwiseConv
 
 
 class _AggregationUnit(nn.Module):
-    """1x1 convolution, GELU, depthwise 3x3, GELU, 1x1 convolution."""
+    """1x1 convolution, GELU, depthwise 3x3, GELU, 1x1 convolution; channels come last."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(dim, dim, 1)
+        self.conv_in = PointwiseConv(dim, dim)
         self.dwconv = DepthwiseConv(dim)
-        self.conv_out = nn.Conv2d(dim, dim, 1)
+        self.conv_out = PointwiseConv(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv_out(F.gelu(self.dwconv(F.gelu(self.conv_in(x)))))
+        seen = self.dwconv(F.gelu(self.conv_in(x)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.conv_out(F.gelu(seen))
 
 
 class MultiScaleAggregation(nn.Module):
@@ -39,19 +40,19 @@ class MultiScaleAggregation(nn.Module):
 
     def __init__(self, dim: int, units: int = 3) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(dim, dim, 1)
+        self.conv_in = PointwiseConv(dim, dim)
         self.units = nn.ModuleList(_AggregationUnit(dim) for _ in range(units))
-        self.proj = nn.Conv2d((units + 1) * dim, dim, 1)
+        self.proj = PointwiseConv((units + 1) * dim, dim)
         self.spatial_gate = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to the same shape."""
-        taps = [self.conv_in(x.permute(0, 3, 1, 2))]
+        taps = [self.conv_in(x)]
         for unit in self.units:
             taps.append(unit(F.gelu(taps[-1])))
-        out = self.proj(torch.cat(taps, dim=1))
-        stats = torch.cat([out.mean(1, keepdim=True), out.amax(1, keepdim=True)], dim=1)
-        return (out * torch.sigmoid(self.spatial_gate(stats))).permute(0, 2, 3, 1)
+        out = self.proj(torch.cat(taps, dim=-1))
+        stats = torch.stack([out.mean(-1), out.amax(-1)], dim=1)  # (B, 2, H, W)
+        return out * torch.sigmoid(self.spatial_gate(stats)).permute(0, 2, 3, 1)
 
 
 class DictionaryAttention(nn.Module):

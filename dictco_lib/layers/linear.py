@@ -25,7 +25,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         Shape (..., C_out).
     """
     if not _is_for_onednn(x, weight):
-        return F.linear(x, weight, bias)
+        # What was a map whose channels came first is copied once, not for every block of it.
+        return F.linear(x.contiguous(), weight, bias)
     rows = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, C, 1, rows), channels last
     kernel = weight[:, :, None, None]
     out = torch.mkldnn_convolution(rows, kernel, bias, (0, 0), (1, 1), (1, 1), 1)
@@ -38,6 +39,17 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C_in) to (..., C_out)."""
         return linear(x, self.weight, self.bias)
+
+
+class PointwiseConv(nn.Conv2d):
+    """1x1 convolution of maps whose channels come last: :func:`linear` with such a weight."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H, W, C_out)."""
+        return linear(x, self.weight[:, :, 0, 0], self.bias)
 
 
 def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:

@@ -20,8 +20,9 @@ from dictco_lib.layers.attention import (
     WindowAttention,
 )
 from dictco_lib.layers.dictionary import DictionaryAttention
-from dictco_lib.layers.linear import Linear
-from dictco_lib.layers.residual import Bottleneck, DepthwiseConv, WideConv
+from dictco_lib.layers.linear import Linear, PointwiseConv
+from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
+from dictco_lib.layers.winograd import WideConv
 
 
 class PlainLinear(Linear):
@@ -30,6 +31,14 @@ class PlainLinear(Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C_in) to (..., C_out)."""
         return F.linear(x, self.weight, self.bias)
+
+
+class PlainPointwiseConv(PointwiseConv):
+    """A 1x1 convolution by torch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H, W, C_out)."""
+        return self._conv_forward(x.permute(0, 3, 1, 2), self.weight, self.bias).permute(0, 2, 3, 1)
 
 
 class PlainWideConv(WideConv):
@@ -108,9 +117,9 @@ class PlainDictionaryAttention(DictionaryAttention):
 
 
 _PLAIN = {form.__mro__[1]: form for form in (
-    PlainLinear, PlainWideConv, PlainDepthwiseConv, PlainBottleneck, PlainSkipScale, PlainGatedMLP,
-    PlainWindowAttention, PlainGlobalTokenAttention, PlainScaledTokenAttention,
-    PlainDictionaryAttention,
+    PlainLinear, PlainPointwiseConv, PlainWideConv, PlainDepthwiseConv, PlainBottleneck,
+    PlainSkipScale, PlainGatedMLP, PlainWindowAttention, PlainGlobalTokenAttention,
+    PlainScaledTokenAttention, PlainDictionaryAttention,
 )}  # fmt: skip
 
 

@@ -2,91 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.layers.winograd import is_coding
 
-def _is_coding(x: Tensor) -> bool:
-    """Whether x is on the path where torch's own float64 convolutions are slow."""
-    return x.dtype == torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
-
-
-#: Winograd's F(4x4, 3x3): a tile of 6x6 inputs to 4x4 outputs, in 36 products instead of 144.
-_INPUT = [
-    [4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
-]  # fmt: skip
-_KERNEL = [
-    [1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1],
-]  # fmt: skip
-_OUTPUT = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-
-
-@cache
-def _winograd() -> tuple[Tensor, Tensor, Tensor]:
-    """The three transforms on both axes at once: (36, 36), (36, 9) and (16, 36), float64."""
-    matrices = (torch.tensor(m, dtype=torch.float64) for m in (_INPUT, _KERNEL, _OUTPUT))
-    return tuple(torch.kron(m, m) for m in matrices)
-
-
-def winograd_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3x3 convolution with a border of zeros, by Winograd's minimal filtering.
-
-    A quarter of the multiplications. Sums come out another way than by the definition: in float64
-    the results differ by about 1e-13 of their size, in float32 by more than ours may.
-
-    Args:
-        x: shape (B, C_in, H, W).
-        weight: shape (C_out, C_in, 3, 3).
-        bias: shape (C_out,).
-
-    Returns:
-        Shape (B, C_out, H, W).
-
-    Reference:
-        Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016,
-        arXiv:1509.09308.
-    """
-    of_input, of_kernel, of_output = (m.to(x) for m in _winograd())
-    b, c, height, width = x.shape
-    rows, cols = -(-height // 4), -(-width // 4)
-    x = F.pad(x, (1, 1 + 4 * cols - width, 1, 1 + 4 * rows - height))
-    tiles = x.unfold(2, 6, 4).unfold(3, 6, 4)  # (B, C, rows, cols, 6, 6)
-    tiles = tiles.permute(4, 5, 1, 0, 2, 3).reshape(36, -1)
-    tiles = (of_input @ tiles).view(36, c, -1)
-    kernels = of_kernel @ weight.flatten(2).permute(2, 0, 1).flatten(1)
-    sums = kernels.view(36, -1, c) @ tiles  # (36, C_out, B * rows * cols)
-    out = (of_output @ sums.flatten(1)).view(4, 4, -1, b, rows, cols)
-    out = out.permute(3, 2, 4, 0, 5, 1).reshape(b, -1, 4 * rows, 4 * cols)
-    return out[..., :height, :width] + bias[:, None, None]
-
-
-class WideConv(nn.Conv2d):
-    """3x3 convolution of many channels.
-
-    In float64 on a CPU, torch unfolds the input into nine times its size, which no cache holds;
-    :func:`winograd_conv` is up to three times faster (``dictco bench`` measures it).
-    """
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(c_in, c_out, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H, W)."""
-        if not _is_coding(x):
-            return super().forward(x)
-        return winograd_conv(x, self.weight, self.bias)
+#: Bytes of a band of rows that :class:`DepthwiseConv` goes over nine times.
+_BAND = 2**21
 
 
 class DepthwiseConv(nn.Conv2d):
     """3x3 convolution of each channel with its own kernel.
 
     In float64 on a CPU, torch falls back to one small matrix product per channel; nine shifted
-    multiply-adds give the same numbers many times faster (``dictco bench`` measures it).
+    multiply-adds give the same numbers many times faster (``dictco bench`` measures it), in bands
+    of rows that a cache holds. Their result has its channels last in memory, as its users have.
     """
 
     def __init__(self, channels: int) -> None:
@@ -94,16 +25,22 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        if not _is_coding(x):
+        if not is_coding(x):
             return super().forward(x)
-        height, width = x.shape[-2:]
-        padded = F.pad(x, (1, 1, 1, 1))
-        out = self.bias[:, None, None].expand(x.shape).clone(memory_format=torch.contiguous_format)
-        for dy in range(3):
-            for dx in range(3):
-                kernel = self.weight[:, 0, dy, dx, None, None]
-                out.addcmul_(padded[..., dy : dy + height, dx : dx + width], kernel)
-        return out
+        x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+        b, height, width, c = x.shape
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+        kernel = self.weight[:, 0].permute(1, 2, 0).contiguous()  # (3, 3, C)
+        out = self.bias.expand(x.shape).clone(memory_format=torch.contiguous_format)
+        rows = max(1, _BAND // (8 * b * width * c))
+        for top in range(0, height, rows):
+            band = out[:, top : top + rows]
+            bottom = top + band.shape[1]
+            for dy in range(3):
+                for dx in range(3):
+                    seen = padded[:, top + dy : bottom + dy, dx : dx + width]
+                    band.addcmul_(seen, kernel[dy, dx])
+        return out.permute(0, 3, 1, 2)
 
 
 def _normed(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
