@@ -101,17 +101,19 @@ class FrequencyTables(nn.Module):
     def encode(self, symbols: np.ndarray, indexes: np.ndarray) -> bytes:
         """Code int32 symbols, each with the table of its index, both flat."""
         order, widths, counts = self._plan(indexes)
-        values = symbols[order]
-        limits = widths[indexes[order]]
-        is_escape = np.abs(values) > limits
-        coded = np.where(is_escape, 2 * limits + 1, values + limits).astype(np.int32)
+        values = symbols[order].astype(np.int32, copy=False)
+        limits = np.repeat(widths, counts)
+        coded = values + limits
+        # Both comparisons at once: what lies below the table wraps round to a large number.
+        escapes = np.flatnonzero(coded.view(np.uint32) > (2 * limits).view(np.uint32))
+        coded[escapes] = 2 * limits[escapes] + 1
         encoder = constriction.stream.queue.RangeEncoder()
         start = 0
         for index in np.flatnonzero(counts):
             stop = start + counts[index]
             encoder.encode(coded[start:stop], self._models[index])
             start = stop
-        _encode_escapes(encoder, values[is_escape], limits[is_escape])
+        _encode_escapes(encoder, values[escapes], limits[escapes])
         return encoder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: bytes, indexes: np.ndarray) -> np.ndarray:
@@ -125,10 +127,10 @@ class FrequencyTables(nn.Module):
             for index in np.flatnonzero(counts)
         ]
         coded = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        limits = widths[indexes[order]]
-        values = (coded - limits).astype(np.int32)
-        is_escape = coded == 2 * limits + 1
-        values[is_escape] = _decode_escapes(decoder, limits[is_escape])
+        limits = np.repeat(widths, counts)
+        values = coded - limits
+        escapes = np.flatnonzero(values > limits)
+        values[escapes] = _decode_escapes(decoder, limits[escapes])
         symbols = np.empty_like(values)
         symbols[order] = values
         return symbols
@@ -161,8 +163,10 @@ class FrequencyTables(nn.Module):
                 _Categorical(table.astype(np.float64) / 2**PRECISION, perfect=False)
                 for table in np.split(self.frequencies.cpu().numpy(), ends)
             ]
-        counts = np.bincount(indexes, minlength=len(widths))
-        return np.argsort(indexes, kind="stable"), widths, counts
+        order = np.argsort(indexes, kind="stable")
+        tables = np.arange(len(widths), dtype=indexes.dtype)
+        ends = np.searchsorted(indexes[order], tables, side="right")
+        return order, widths, np.diff(ends, prepend=0)
 
 
 # An escaped value is coded like Elias' gamma: the number of binary digits of its excess over the
