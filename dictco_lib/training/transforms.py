@@ -29,9 +29,13 @@ def unrounded_psnr(model: DictionaryCodec, x: Tensor) -> float:
         x: one image, shape (1, 3, H, W), in [0, 1].
 
     Returns:
-        PSNR in dB of ``g_s(g_a(x))``. Gains undo each other, so that there is no quality in it.
+        PSNR in dB of ``g_s(g_a(x))``, with the gain and the inverse gain of the highest quality
+        between them: their product is not 1, and ``g_s`` has learned to expect it.
     """
-    x_hat = model.g_s(model.g_a(pad_to_stride(x)))[..., : x.shape[-2], : x.shape[-1]]
+    codec, padded = model.latent_codec, pad_to_stride(x)
+    top = model.level(100, padded) if model.config.is_variable_rate else None
+    y = codec.unscale_y(codec.scale_y(model.g_a(padded), top), top)
+    x_hat = model.g_s(y)[..., : x.shape[-2], : x.shape[-1]]
     mse = (x_hat.clamp(0, 1) - x).square().mean().clamp(min=1e-10)
     return -10 * mse.log10().item()
 
