@@ -87,8 +87,8 @@ def add_export(command: Declare) -> None:
     )  # fmt: skip
     form.add_argument(
         "--rows8", action="store_true",
-        help="matrices of the entropy model as 8-bit integers: smaller, up to 0.3 %% more bits; all "
-        "of a model that was trained with weight_bits = 8",
+        help="matrices of the entropy model as 8-bit integers: smaller, up to 0.3 %% more bits; "
+        "all of a model that was trained with weight_bits = 8",
     )  # fmt: skip
     add_force(sub, "replace OUT even if it is not what this command makes")
 
