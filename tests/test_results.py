@@ -128,7 +128,7 @@ TABLES = {
     [
         *(("README.md", head) for head in (QUALITIES, AGAINST)),
         *(("data/classroom.md", head) for head in (QUALITIES, AGAINST, SAVED, IMAGES)),
-        *(("data/pair/pair.md", head) for head in (BY_QUALITY, TWINS)),
+        *(("data/pair.md", head) for head in (BY_QUALITY, TWINS)),
     ],
 )
 def test_tables_are_those_of_the_reports(document, head, request):

@@ -156,10 +156,14 @@ def test_a_run_that_is_asked_to_stop_saves_its_step_first(recipe, tmp_path, monk
             os.kill(os.getpid(), signal.SIGINT)
         update(self)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "update_ema", asked)
-        train(stopped, "cpu", progress=False)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, too
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Trainer, "update_ema", asked)
+            train(stopped, "cpu", progress=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     if times == 2:  # the second time at once
         assert not (tmp_path / "stopped" / "state.pt").exists()
         return

@@ -116,7 +116,8 @@ class Book:
 
     def _write_cards(self) -> None:
         for card in sorted((self.root / "data").glob("*.md")):
-            notebook = new_notebook(cells=[new_markdown_cell(card.read_text(encoding="utf-8"))])
+            text = re.sub(r"\]\((\w+)\.md", r"](card_\1.html", card.read_text(encoding="utf-8"))
+            notebook = new_notebook(cells=[new_markdown_cell(text)])
             self._export(f"card_{card.stem}", notebook, before=None, after=None)
 
     def _write_index(self) -> None:

@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 HERE = Path(__file__).parent
 #: What a page may read beside itself; weights come with the library.
-DATA = ("*.json", "*.jsonl", "*.toml", "*.md")
+DATA = ("*.json", "*.jsonl", "*.toml", "*.md", "pair/*.json", "pair/*.jsonl")
 REPORT = "## Report\n\nRun the last cell when you are done: it says what is right, and saves it."
 #: What nbgrader is told; https://nbgrader.readthedocs.io has the rest.
 CONFIG = '''"""Settings of this course. From this folder:
@@ -85,7 +85,12 @@ def student_files(
     if with_solutions:
         found = read_pages(root / "notebooks" / "solutions")
         solutions = {name: page for name, page in found.items() if name in pages}
-    data = {path.name: path.read_bytes() for form in DATA for path in (root / "data").glob(form)}
+    source = root / "data"
+    data = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for form in DATA
+        for path in source.glob(form)
+    }
     make = _course if nbgrader else _copies
     return make(pages, solutions, data)
 
