@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import dictco_lib
 from dictco_lib.training.recipe import load_recipe
@@ -36,6 +38,16 @@ def test_conda_users_get_the_same_versions():
     assert environment.keys() == names
     assert all(constraints[name] == version for name, version in environment.items())
     assert "--constraint constraints.txt" in (ROOT / "environment.yml").read_text()
+
+
+def test_every_pinned_version_installs_on_each_python_that_we_name():
+    # Debian 12 has 3.11.2: what wants 3.11.5 stopped `make` there.
+    wanted = ("3.11.0", "3.12.0")
+    installed = {normal(d.name): d for d in metadata.distributions()}
+    pinned = pins((ROOT / "constraints.txt").read_text()).keys() & installed.keys()
+    needs = {name: installed[name].metadata["Requires-Python"] or "" for name in pinned}
+    assert len(needs) > 50
+    assert not {n: r for n, r in needs.items() if not all(v in SpecifierSet(r) for v in wanted)}
 
 
 def test_the_top_level_is_the_fixed_one():
