@@ -147,9 +147,9 @@ def encode(
     seconds = {"network": 0.0, "entropy coding": 0.0}
     streams: list[LatentStreams] = []
     for box in tiled.boxes:
-        with timed(seconds, "network"):
+        with timed(model, seconds, "network"):
             y = _analyse(model, tiled.image, box)
-        with timed(seconds, "entropy coding"):
+        with timed(model, seconds, "entropy coding"):
             level = level_at(model, quality, plane, box)
             streams += model.latent_codec.compress(y, level, _precision(fast))
     return _file(model, tiled, streams, quality, plane, fast, seconds)
@@ -168,7 +168,7 @@ def to_latent(
     tiled = _tiled(model, image, metadata, tile, regions)
     seconds, y = {"network": 0.0}, []
     for box in tiled.boxes:
-        with timed(seconds, "network"):
+        with timed(model, seconds, "network"):
             y.append(_analyse(model, tiled.image, box))
     return Latent(**vars(tiled), y=y, seconds=seconds["network"])
 
@@ -192,14 +192,16 @@ def code_latent(
     quality, _ = rate_of(model, quality)
     plane = quality_map(latent.regions, quality)
     y_hat = torch.empty(1, model.config.M, *latent.shape) if keep else None
+    codec = model.latent_codec
     streams: list[LatentStreams] = []
     for y, box in zip(latent.y, latent.boxes, strict=True):
         level = level_at(model, quality, plane, box)
-        with timed(seconds, "entropy coding"):
-            more, part = model.latent_codec.compress_with_latent(y, level, _precision(fast))
+        with timed(model, seconds, "entropy coding"):
+            if keep:
+                more, y_hat[inside(box)] = codec.compress_with_latent(y, level, _precision(fast))
+            else:
+                more = codec.compress(y, level, _precision(fast))
         streams += more
-        if keep:
-            y_hat[inside(box)] = part
     return _file(model, latent, streams, quality, plane, fast, seconds), y_hat
 
 
@@ -292,7 +294,7 @@ def decode_image(
     check_codec(model)
     seconds = {"entropy coding": 0.0, "network": 0.0}
     tiles = None if crop is None else _tiles_in(crop)
-    with timed(seconds, "network"):
+    with timed(model, seconds, "network"):
         with file_bytes(source, whole=crop is None) as data:
             container = unpack(data, partial=partial, tiles=tiles)
         window = window_of(crop, container)
@@ -339,7 +341,7 @@ def _decoded(
         top, left, bottom, right = boxes[i]
         size = (bottom - top, right - left)
         level = level_at(model, container.quality, plane, boxes[i])
-        with timed(seconds, "entropy coding"):
+        with timed(model, seconds, "entropy coding"):
             y_hat = model.latent_codec.decompress([streams[i]], size, level, dtype, coder)
         yield boxes[i], y_hat
 

@@ -6,7 +6,8 @@ pixels a fifth of the CPU time of a transform was spent so. Within :func:`kept_m
 freed is used again.
 
 What a small image leaves is kept for the next one too: giving it back and asking for it again was a
-tenth of the CPU time of 512x768 pixels.
+tenth of the CPU time of 512x768 pixels. Much is more than 256 MB and than twice what the weights
+take: the maps of a full-size model are as large as its weights.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from torch import nn
+
+from dictco_lib.layers.walk import tensors_of
+
 # Names and numbers of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _MEGABYTE = 2**20
 _KEPT = 256 * _MEGABYTE  # free memory that is not worth giving back
+#: Free memory at the top of the heap beyond which glibc gives it back unasked: what it arrives at
+#: by itself once blocks of 32 MB were freed, and what we let it keep until :func:`release_memory`.
+_USUAL, _TOP = 64 * _MEGABYTE, 1024 * _MEGABYTE
 _lock = threading.Lock()
 _inside = 0  # how many callers, of all threads, are within kept_memory
 _is_off = False
@@ -28,13 +36,21 @@ _is_off = False
 
 @contextmanager
 def kept_memory_off() -> Iterator[None]:
-    """Let :func:`kept_memory` do nothing: how else would one measure what it brings?"""
+    """Let :func:`kept_memory` do nothing: how else would one measure what it brings?
+
+    What was kept goes first, or a program that does without would be measured with it.
+    """
     global _is_off
     before, _is_off = _is_off, True
+    _set(_MMAP_THRESHOLD, _USUAL // 2)
+    _set(_TRIM_THRESHOLD, _USUAL)
+    if trim := _function("malloc_trim"):
+        trim(0)
     try:
         yield
     finally:
         _is_off = before
+        _set(_TRIM_THRESHOLD, _TOP)
 
 
 @contextmanager
@@ -58,18 +74,22 @@ def kept_memory() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                # What glibc arrives at by itself once blocks of 32 MB were freed.
                 _set(_MMAP_MAX, 65536)
-                _set(_MMAP_THRESHOLD, 32 * _MEGABYTE)
-                _set(_TRIM_THRESHOLD, 64 * _MEGABYTE)
+                _set(_MMAP_THRESHOLD, _USUAL // 2)
+                _set(_TRIM_THRESHOLD, _TOP)
 
 
-def release_memory() -> None:
+def release_memory(model: nn.Module) -> None:
     """Give what is free back to the system, if it is much: one tile leaves holes for the next.
 
     Without it, glibc keeps some hundred megabytes that fit no later tensor.
+
+    Args:
+        model: the codec at work; whoever holds it can hold something for its next image, too.
     """
-    if (trim := _function("malloc_trim")) and _free() > _KEPT:
+    if not (trim := _function("malloc_trim")) or (free := _free()) <= _KEPT:
+        return
+    if free > 2 * sum(tensor.nbytes for tensor in tensors_of(model)):
         trim(0)
 
 

@@ -180,7 +180,7 @@ def synthesise(
         part = x[:, top - tile[0] : bottom - tile[0], left - tile[1] : right - tile[1]]
         rows = slice(top - window[0], bottom - window[0])
         samples[rows, left - window[1] : right - window[1]] = rounded(part, *kind)
-        release_memory()
+        release_memory(model)
     return samples
 
 
@@ -196,11 +196,11 @@ def cut(y_hat: Tensor, boxes: list[Box]) -> Iterator[tuple[Box, Tensor]]:
 
 
 @contextmanager
-def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Time a step, and leave no freed memory to the next."""
+def timed(model: DictionaryCodec, seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Time a step of a model, and leave no freed memory to the next, if it is much."""
     start = time.perf_counter()
     yield
-    release_memory()
+    release_memory(model)
     seconds[name] += time.perf_counter() - start
 
 

@@ -75,7 +75,7 @@ def test_a_busy_machine_makes_and_reads_the_same_file(load, nano, monkeypatch):
     monkeypatch.setattr(
         type(nano.latent_codec),
         "run",
-        lambda *args: seen.append(torch.get_num_threads()) or run(*args),
+        lambda *args, **named: seen.append(torch.get_num_threads()) or run(*args, **named),
     )
     photo = data.astronaut()[:200, :300]
     load(1)

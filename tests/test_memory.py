@@ -293,7 +293,7 @@ SCRIPT = """
 def test_memory_grows_by_the_samples_of_the_image_and_little_else(nano, tmp_path):
     save_checkpoint(nano, tmp_path / "nano.safetensors")
     # Both are so large that a block of tiles lies amid others, with all its surroundings.
-    for name, side in (("small", 2600), ("large", 4300)):
+    for name, side in (("small", 2600), ("large", 5600)):
         write_image(Image.fromarray(large_image(side, side)), tmp_path / f"{name}.png")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), "nano.safetensors"],
@@ -305,7 +305,8 @@ def test_memory_grows_by_the_samples_of_the_image_and_little_else(nano, tmp_path
     _, small, encoding, decoding = map(float, done.stdout.split())
     # Pillow's image (4 bytes per pixel) and the samples (3), once; floats alone would take 12.
     # Against the peak after both ways of the small one: the larger of their constant parts.
-    growth = (4300**2 - 2600**2) / 2**20
+    # Those differ by up to 60 MB from run to run, hence a second image that adds far more.
+    growth = (5600**2 - 2600**2) / 2**20
     assert encoding - small < 9.5 * growth
     assert decoding - small < 9.5 * growth
 

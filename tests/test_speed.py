@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from dictco_lib import memory
 from dictco_lib.checkpoints import save_checkpoint
@@ -19,12 +20,14 @@ from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.coder import bench_coder
 from dictco_lib.evaluation.speed import FAST_BF16, PATHS, PLAIN, PORTABLE, Speed, verdicts
-from dictco_lib.layers import residual
-from dictco_lib.layers.linear import Linear, PointwiseConv
-from dictco_lib.layers.reference import plain_copy
+from dictco_lib.layers import attention, residual
+from dictco_lib.layers.attention import WindowAttention, _attend_in_parts
+from dictco_lib.layers.dictionary import _gated_softmax
+from dictco_lib.layers.linear import Linear, MapConv, PointwiseConv
+from dictco_lib.layers.reference import PlainWindowAttention, plain_copy
 from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
 from dictco_lib.layers.walk import tensors_of, walk
-from dictco_lib.layers.winograd import Tiles, WideConv, shared_tiles, winograd_conv
+from dictco_lib.layers.winograd import Tiles, TileStore, WideConv, begin_wide, winograd_conv
 from dictco_lib.models import PRESETS, DictionaryCodec
 from dictco_lib.training import transforms
 
@@ -77,32 +80,75 @@ def test_nets_share_the_tiles_of_a_map_only_where_all_would_make_them():
     nets = [torch.nn.Sequential(WideConv(5, 3), torch.nn.GELU()).double() for _ in range(2)]
     more = WideConv(9, 3).double()
     x, y = torch.randn(2, 5, 7, 9).double(), torch.randn(2, 4, 7, 9).double()
-    tiles = shared_tiles(x, nets)
-    assert isinstance(tiles, Tiles)
+    assert begin_wide(nets, x)
+    tiles = Tiles.of(x)
     for net in nets:
         want = F.gelu(F.conv2d(x, net[0].weight, net[0].bias, padding=1))
         assert (net(tiles) - want).abs().max() < 1e-12
     want = F.conv2d(torch.cat([x, y], dim=1), more.weight, more.bias, padding=1)
     assert (more(tiles.joined(y)) - want).abs().max() < 1e-12
-    assert shared_tiles(x, [*nets, more]) is x  # not the first of a chain: perhaps another network
-    assert shared_tiles(x, [*nets, plain_copy(nets[0])]) is x
-    assert torch.is_tensor(shared_tiles(x.float(), nets))
+    assert not begin_wide([*nets, more], x)  # not the first of a chain: perhaps another network
+    assert not begin_wide([*nets, plain_copy(nets[0])], x)
+    assert not begin_wide(nets, x.float())  # few channels
     with torch.enable_grad():
-        assert shared_tiles(x, nets) is x
+        assert not begin_wide(nets, x)
 
 
 @torch.no_grad()
-def test_heads_share_tiles_in_float64_and_say_what_the_definition_says():
-    model = random_model("nano").double()
+def test_a_wide_convolution_in_float32_goes_by_tiles_where_they_pay():
+    conv = WideConv(256, 64)
+    net = torch.nn.Sequential(conv, torch.nn.GELU())
+    x = torch.randn(1, 256, 8, 11)
+    want = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
+    assert begin_wide([net], x)
+    assert 0 < (conv(x) - want).abs().max() < 2e-5 * want.abs().max()
+    assert conv(x).equal(conv(Tiles.of(x)))
+    assert not begin_wide([net], torch.randn(1, 256, 5, 5))  # most of the tiles would be border
+    assert not begin_wide([torch.nn.Sequential(WideConv(128, 64), torch.nn.GELU())], x[:, :128])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not begin_wide([net], x)
+    with FlopCounterMode(display=False) as counter:
+        conv(x)
+    assert counter.get_total_flops() == 2 * 9 * 256 * 64 * 8 * 11
+
+
+@torch.no_grad()
+def test_a_store_makes_tiles_of_each_map_once(monkeypatch):
+    maps = [torch.randn(2, c, 7, 9) for c in (5, 2, 3, 4)]
+    made = []
+    of = Tiles.of
+    monkeypatch.setattr(Tiles, "of", lambda x: made.append(x.shape[1]) or of(x))
+    store = TileStore()
+    for end in (2, 3, 4, 1, 3):
+        want = of(torch.cat(maps[:end], dim=1))
+        found = store.of(maps[:end])
+        assert found.shape == want.shape and found.parts[0].equal(want.parts[0])
+    assert made == [7, 3, 4]
+    other = [maps[0], maps[3], maps[1]]  # begins alike and goes on otherwise
+    assert store.of(other).parts[0].equal(of(torch.cat(other, dim=1)).parts[0])
+    twin = [maps[0].clone()]  # equal, but nobody can know that it stays so
+    assert store.of(twin).parts[0].equal(of(maps[0]).parts[0])
+    assert made == [7, 3, 4, 11, 5]
+
+
+@pytest.mark.parametrize("name", ["nano", "nano_wacnn", "nano_cca", "nano_tcm", "nano_stf"])
+@torch.no_grad()
+def test_heads_share_tiles_in_float64_and_say_what_the_definition_says(name):
+    model = random_model(name).double()
     codec, plain = model.latent_codec, plain_copy(model).latent_codec
-    side = Side(*torch.randn(2, 1, model.config.hyper_channels, 6, 9).double())
-    y_bar = torch.randn(1, model.config.groups[0], 6, 9).double()
-    ours, want = (c.slices[0](side, [], c.dictionary) for c in (codec, plain))
-    assert ours.tiles is not None and want.tiles is None
-    assert (ours.mean - want.mean).abs().max() < 1e-12
-    assert (ours.scale - want.scale).abs().max() < 1e-12
-    refined = [c.slices[0].refine(p, y_bar) for c, p in ((codec, ours), (plain, want))]
-    assert (refined[0] - refined[1]).abs().max() < 1e-12
+    groups, last = model.config.groups, len(model.config.groups) - 1
+    channels = codec.side(torch.randn(1, model.config.N, 2, 3).double(), None).scales.shape[1]
+    side = Side(*torch.randn(2, 1, channels, 8, 12).double())
+    slices = [torch.randn(1, c, 8, 12).double() for c in groups]
+    for k in (0, 1, last):
+        seen = slices[:k][: codec.slices[k].sees]
+        ours, want = (c.slices[k](side, seen, c.dictionary) for c in (codec, plain))
+        assert want.tiles is None
+        assert (ours.mean - want.mean).abs().max() < 1e-12
+        assert (ours.scale - want.scale).abs().max() < 1e-12
+        assert (ours.support - want.support).abs().max() < 1e-12
+        refined = [c.slices[k].refine(p, slices[k]) for c, p in ((codec, ours), (plain, want))]
+        assert (refined[0] - refined[1]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("band", [1, 8 * 2 * 6 * 5 * 2, 2**21])  # of one, two and all rows
@@ -113,6 +159,83 @@ def test_the_depthwise_convolution_is_a_convolution_in_any_bands(band, monkeypat
     want = F.conv2d(x, conv.weight, conv.bias, padding=1, groups=5)
     for layout in (torch.contiguous_format, torch.channels_last):
         assert (conv(x.to(memory_format=layout)) - want).abs().max() < 1e-13
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 3e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("windows", [1, 5, 12])  # a part holds ten of them
+@pytest.mark.parametrize("has_mask", [False, True])
+@torch.no_grad()
+def test_attention_in_parts_is_attention(windows, has_mask, dtype, limit):
+    qkv = torch.randn(windows, 64, 3, 6, 8)
+    q, k, v = qkv.to(dtype).permute(2, 0, 3, 1, 4)
+    bias = torch.randn(windows if has_mask else 1, 6, 64, 64)
+    if has_mask:
+        bias.masked_fill_(torch.rand_like(bias) < 0.3, float("-inf"))
+    want = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), bias.double())
+    with torch.autocast("cpu", enabled=dtype == torch.bfloat16):
+        found = _attend_in_parts(q, k, v, bias)
+    assert found.dtype == dtype and found.shape == want.shape
+    assert (found - want).abs().max() < limit
+
+
+@torch.no_grad()
+def test_few_channels_a_head_take_parts_and_more_the_fused_attention(monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        attention, "_attend_in_parts", lambda *a: taken.append(a) or _attend_in_parts(*a)
+    )
+    x = torch.randn(1, 16, 16, 16)
+    for head_dim in (8, 16):
+        layer = WindowAttention(16, head_dim, 8, shifted=True)
+        found = layer(x)
+        layer.__class__ = PlainWindowAttention
+        assert (found - layer(x)).abs().max() < 1e-5
+    assert len(taken) == 1
+    layer = WindowAttention(16, 8, 8, shifted=True)
+    with torch.enable_grad():
+        layer(x)
+    layer.double()(x.double())  # float64 is for what a decoder repeats
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@torch.no_grad()
+def test_a_convolution_of_single_points_is_a_convolution(memory_format):
+    conv, x = MapConv(16, 24), torch.randn(2, 16, 5, 7).contiguous(memory_format=memory_format)
+    assert (conv(x) - F.conv2d(x, conv.weight, conv.bias)).abs().max() < 1e-5
+    twin = torch.nn.Conv2d(16, 24, 1)
+    assert twin.state_dict().keys() == conv.state_dict().keys()
+    with FlopCounterMode(display=False) as counter:
+        conv(x)
+    assert counter.get_total_flops() == 2 * 2 * 16 * 24 * 5 * 7
+
+
+@pytest.mark.parametrize("is_gated", [False, True])
+@torch.no_grad()
+def test_the_softmax_of_float64_is_a_softmax(is_gated):
+    logits = 400 * torch.randn(2, 9, 3, 32).double()  # exp of which nothing could hold
+    gates = torch.rand(1, 9, 3, 1).double() if is_gated else None
+    want = logits.softmax(-1) * (1 if gates is None else gates)
+    assert (_gated_softmax(logits, gates) - want).abs().max() < 1e-14
+
+
+@torch.no_grad()
+def test_encoding_leaves_out_what_nobody_will_see(photo):
+    model = random_model("nano_wacnn")
+    model.update()
+    sees = [head.sees for head in model.latent_codec.slices]
+    calls = []
+    for k, head in enumerate(model.latent_codec.for_coding().slices):
+        head.lrp.register_forward_hook(lambda *_, k=k: calls.append(k))
+    y = model.g_a(torch.rand(1, 3, 64, 64))
+    streams = model.latent_codec.compress(y, None)
+    assert calls == [k for k in range(len(sees)) if any(n is None or n > k for n in sees[k + 1 :])]
+    assert 0 < len(calls) < len(sees)
+    calls.clear()
+    both, y_hat = model.latent_codec.compress_with_latent(y, None)
+    assert calls == list(range(len(sees)))
+    assert [vars(s) for s in both] == [vars(s) for s in streams]
+    assert torch.equal(y_hat, model.latent_codec.decompress(streams, (4, 4), None))
 
 
 def test_gradients_and_training_are_torchs_own():
@@ -213,23 +336,29 @@ def test_memory_is_kept_only_within(monkeypatch):
         assert len(said) == first
     assert said[0] == (-4, 0) and (-4, 65536) in said[first:]
     with memory.kept_memory_off(), memory.kept_memory():
-        assert len(said) == 5
+        assert said[5:] == [(-3, 2**25), (-1, 2**26)]
+    assert said[7:] == [(-1, 2**30)]
     with pytest.raises(RuntimeError), memory.kept_memory():
         raise RuntimeError
-    assert memory._inside == 0 and len(said) == 10
+    assert memory._inside == 0 and len(said) == 13
 
 
 def test_little_free_memory_is_kept_and_much_given_back(monkeypatch):
     given = []
     functions = {"malloc_trim": given.append}
     monkeypatch.setattr(memory, "_function", functions.get)
-    memory.release_memory()  # a C library that does not tell how much is free
+    model, big = torch.nn.Linear(4, 4), torch.nn.Linear(2**14, 2**13, device="meta")
+    memory.release_memory(model)  # a C library that does not tell how much is free
     for free in (memory._KEPT, memory._KEPT + 1):
         monkeypatch.setattr(memory, "_free", lambda free=free: free)
-        memory.release_memory()
+        memory.release_memory(model)
+        memory.release_memory(big)
     assert len(given) == 2
+    monkeypatch.setattr(memory, "_free", lambda: 2 * 4 * (2**14 + 1) * 2**13 + 1)
+    memory.release_memory(big)
+    assert len(given) == 3
     functions.clear()
-    memory.release_memory()  # no glibc
+    memory.release_memory(model)  # no glibc
 
 
 def test_every_part_and_tensor_is_found_once():

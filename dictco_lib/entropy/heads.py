@@ -6,37 +6,46 @@ networks look at them is the business of the pages in ``models/``, which hand th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from dictco_lib.layers.winograd import Tiles, WideConv, shared_tiles
+from dictco_lib.layers.winograd import Tiles, TileStore, WideConv, begin_wide
 
 
 @dataclass(frozen=True)
 class Side:
-    """What z_hat tells about y: two maps of shape (B, S, H, W), for scales and for means."""
+    """What z_hat tells about y: two maps of shape (B, S, H, W), for scales and for means.
+
+    ``tiles`` are those maps and the slices so far as convolutions want them, for all heads.
+    """
 
     scales: Tensor
     means: Tensor
+    tiles: TileStore = field(default_factory=TileStore, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a head says of slice k, before the slice is known.
 
-    ``mean`` and ``scale`` (raw, before its lower bound) have shape (B, C_k, H, W); ``support``,
-    (B, C, H, W), is what the latent residual prediction will look at; ``routing``, (B, K, H, W),
-    are the gates of a mixture, None where there is no dictionary. ``tiles`` are the support as
-    convolutions want it, if they have it already.
+    ``mean`` and ``scale`` (raw, before its lower bound) have shape (B, C_k, H, W); ``maps``, each
+    (B, C, H, W), are what the latent residual prediction will look at; ``routing``, (B, K, H, W),
+    are the gates of a mixture, None where there is no dictionary. ``tiles`` are the maps as
+    convolutions want them, if they have them already.
     """
 
     mean: Tensor
     scale: Tensor
-    support: Tensor
+    maps: tuple[Tensor, ...]
     routing: Tensor | None = None
     tiles: Tiles | None = None
+
+    @property
+    def support(self) -> Tensor:
+        """The maps in one, (B, C, H, W)."""
+        return torch.cat(self.maps, dim=1)
 
 
 def parameter_net(c_in: int, widths: tuple[int, ...], c_out: int) -> nn.Sequential:
@@ -73,8 +82,8 @@ class SliceHead(nn.Module):
         if prediction.tiles is not None:
             seen = prediction.tiles.joined(y_bar)
         else:
-            seen = torch.cat([prediction.support, y_bar], dim=1)
-        return y_bar + 0.5 * torch.tanh(self.lrp(seen))
+            seen = torch.cat([*prediction.maps, y_bar], dim=1)
+        return 0.5 * torch.tanh(self.lrp(seen)) + y_bar  # in memory like the first
 
 
 class JointHead(SliceHead):
@@ -101,12 +110,14 @@ class JointHead(SliceHead):
 
     def forward(self, side: Side, earlier: list[Tensor], dictionary: Tensor | None) -> Prediction:
         """Predict one slice; see :class:`SliceHead`."""
-        query = torch.cat([side.scales, side.means, *earlier], dim=1)
-        context, routing = self.attention(query, dictionary)
-        support = torch.cat([query, context], dim=1)
-        seen = shared_tiles(support, (self.mean, self.scale, self.lrp))
-        tiles = seen if isinstance(seen, Tiles) else None
-        return Prediction(self.mean(seen), self.scale(seen), support, routing, tiles)
+        maps = (side.scales, side.means, *earlier)
+        context, routing = self.attention(torch.cat(maps, dim=1), dictionary)
+        tiles = None
+        if begin_wide((self.mean, self.scale, self.lrp), context):
+            tiles = side.tiles.of(maps).joined(context)
+        maps = (*maps, context)
+        seen = _either(maps, tiles)
+        return Prediction(self.mean(seen), self.scale(seen), maps, routing, tiles)
 
 
 class SplitHead(SliceHead):
@@ -146,8 +157,29 @@ class SplitHead(SliceHead):
 
     def forward(self, side: Side, earlier: list[Tensor], dictionary: Tensor | None) -> Prediction:
         """Predict one slice; see :class:`SliceHead`."""
-        seen = torch.cat([side.means, *earlier], dim=1)
-        means = self.mean_support(seen)
-        scales = self.scale_support(torch.cat([side.scales, *earlier], dim=1))
-        support = seen if self.refines_from_input else means
-        return Prediction(self.mean(means), self.scale(scales), support)
+        maps = (side.means, *earlier)
+        means, means_tiles = _transformed(self.mean_support, maps, side.tiles, self.mean)
+        scales, scales_tiles = _transformed(
+            self.scale_support, (side.scales, *earlier), side.tiles, self.scale
+        )
+        mean = self.mean(_either(means, means_tiles))
+        scale = self.scale(_either(scales, scales_tiles))
+        if self.refines_from_input and means is not maps:
+            return Prediction(mean, scale, maps)
+        has_tiles = means_tiles is not None and begin_wide((self.lrp,), means[0])
+        return Prediction(mean, scale, means, tiles=means_tiles if has_tiles else None)
+
+
+def _transformed(
+    transform: nn.Module, maps: tuple[Tensor, ...], store: TileStore, net: nn.Module
+) -> tuple[tuple[Tensor, ...], Tiles | None]:
+    """Maps behind the transform of a support, and their tiles if the net after it wants them."""
+    wants_tiles = begin_wide((net,), maps[0])
+    if type(transform) is nn.Identity:
+        return maps, store.of(maps) if wants_tiles else None
+    out = transform(torch.cat(maps, dim=1))
+    return (out,), Tiles.of(out) if wants_tiles else None
+
+
+def _either(maps: tuple[Tensor, ...], tiles: Tiles | None) -> Tensor | Tiles:
+    return torch.cat(maps, dim=1) if tiles is None else tiles

@@ -129,12 +129,23 @@ class LatentCodec(nn.Module):
             z_hat = z_hat * self.gain_z.inverse(_level_of_z(level))
         return Side(self.h_scale(z_hat), self.h_mean(z_hat))
 
-    def run_slices(self, side: Side, coder: Coder, y: Tensor | None = None) -> SliceTrace:
+    def run_slices(
+        self, side: Side, coder: Coder, y: Tensor | None = None, *, refines_all: bool = True
+    ) -> SliceTrace:
         """The slice loop alone; ``y`` has its gain applied, or is None where it is read."""
         parts = None if y is None else y.split(self.config.groups, dim=1)
-        return code_slices(self.slices, self.dictionary, side, coder, parts)
+        return code_slices(
+            self.slices, self.dictionary, side, coder, parts, refines_all=refines_all
+        )
 
-    def run(self, coder: Coder, level: Tensor | None, y: Tensor | None = None) -> Trace:
+    def run(
+        self,
+        coder: Coder,
+        level: Tensor | None,
+        y: Tensor | None = None,
+        *,
+        refines_all: bool = True,
+    ) -> Trace:
         """The whole ring, with any coder.
 
         Args:
@@ -142,13 +153,14 @@ class LatentCodec(nn.Module):
             level: position between the lambdas, one for each image (B,) or for each place
                 of y (B, H, W); None for a fixed rate.
             y: latent, shape (B, M, H, W), H and W multiples of 4; None where it is read.
+            refines_all: False if only what the coder is told matters; y_hat is not complete then.
         """
         z = None
         if y is not None:
             y = self.scale_y(y, level)
             z = self.scale_z(self.h_a(y), level)
         side = self.side(coder.code_z(z, self.medians()), level)
-        trace = self.run_slices(side, coder, y)
+        trace = self.run_slices(side, coder, y, refines_all=refines_all)
         latent = self.unscale_y(torch.cat(trace.y_hat, dim=1), level)
         return Trace(**vars(trace), y=y, z=z, side=side, latent=latent)
 
@@ -274,20 +286,27 @@ class LatentCodec(nn.Module):
         Raises:
             NotUpdatedError: if the tables are empty, or of other weights.
         """
-        return self.compress_with_latent(y, level, dtype)[0]
+        return self._compress(y, level, dtype, has_latent=False)[0]
 
     @torch.no_grad()
     def compress_with_latent(
         self, y: Tensor, level: Tensor | None, dtype: torch.dtype = torch.float64
     ) -> tuple[list[LatentStreams], Tensor]:
         """Like :meth:`compress`, but also returns the y_hat that :meth:`decompress` will give."""
+        streams, y_hat = self._compress(y, level, dtype, has_latent=True)
+        return streams, y_hat.to(self.entropy_bottleneck.quantiles)
+
+    def _compress(
+        self, y: Tensor, level: Tensor | None, dtype: torch.dtype, *, has_latent: bool
+    ) -> tuple[list[LatentStreams], Tensor]:
         codec = self.for_coding(dtype)
         streams = [LatentStreams() for _ in y]
         level = None if level is None else level.to(dtype)
         # The guard makes up for sums in another order.
         with free_cores(dtype == torch.float64), kept_memory():
-            trace = codec.run(EncodingCoder(self.tables, streams), level, y.to(dtype))
-        return streams, trace.latent.to(self.entropy_bottleneck.quantiles)
+            coder = EncodingCoder(self.tables, streams)
+            trace = codec.run(coder, level, y.to(dtype), refines_all=has_latent)
+        return streams, trace.latent
 
     @torch.no_grad()
     def decompress(

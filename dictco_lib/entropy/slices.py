@@ -9,12 +9,14 @@ coder alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from dictco_lib.entropy.heads import Side, SliceHead
+from dictco_lib.layers.winograd import TileStore
 
 
 class Coder(Protocol):
@@ -55,6 +57,8 @@ def code_slices(
     side: Side,
     coder: Coder,
     y: Sequence[Tensor] | None = None,
+    *,
+    refines_all: bool = True,
 ) -> SliceTrace:
     """Run the loop over all slices.
 
@@ -64,13 +68,22 @@ def code_slices(
         side: what z_hat tells.
         coder: decides what a slice's quantised values are.
         y: the latent split in slices; None where it is read.
+        refines_all: False if nobody wants to have y_hat: slices that no later head sees are then
+            left as they were quantised.
     """
-    trace = SliceTrace()
+    trace, heads = SliceTrace(), list(heads)
+    side = replace(side, tiles=TileStore())  # they go when the loop ends, the maps may stay
+    if side.scales.device.type == "cpu":  # as the attention and the tiles want them there
+        scales, means = (
+            x.contiguous(memory_format=torch.channels_last) for x in (side.scales, side.means)
+        )
+        side = replace(side, scales=scales, means=means)
     for k, head in enumerate(heads):
         prediction = head(side, trace.y_hat[: head.sees], dictionary)
         part = None if y is None else y[k]
         y_bar = coder.code(k, part, prediction.mean, prediction.scale)
-        trace.y_hat.append(head.refine(prediction, y_bar))
+        is_seen = any(later.sees is None or later.sees > k for later in heads[k + 1 :])
+        trace.y_hat.append(head.refine(prediction, y_bar) if refines_all or is_seen else y_bar)
         trace.means.append(prediction.mean)
         trace.scales.append(prediction.scale)
         if prediction.routing is not None:

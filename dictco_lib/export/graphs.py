@@ -86,7 +86,7 @@ class Refine(nn.Module):
 
     def forward(self, support: Tensor, y_bar: Tensor) -> Tensor:
         """The refined slice."""
-        return self.head.refine(Prediction(y_bar, y_bar, support), y_bar)
+        return self.head.refine(Prediction(y_bar, y_bar, (support,)), y_bar)
 
 
 class Gains(nn.Module):

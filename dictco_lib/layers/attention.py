@@ -10,8 +10,47 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.errors import ConfigError
-from dictco_lib.layers.linear import Linear, linear
+from dictco_lib.layers.linear import Linear, linear, takes_short_cuts
 from dictco_lib.layers.residual import DepthwiseConv
+from dictco_lib.layers.winograd import WideConv
+
+#: Channels of a head up to which torch's fused attention is slower than :func:`_attend_in_parts`.
+_FEW = 8
+#: Bytes of the weights of one part, which a cache holds.
+_PART = 2**20
+
+
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attention of many small windows, some windows at a time, in float32.
+
+    The values stand left of the weights, whose many columns then fill the vectors of a processor:
+    with the values' few channels there a product takes three times as long.
+
+    Args:
+        q: shape (n, h, L, d).
+        k: likewise.
+        v: likewise.
+        bias: shape (n, h, L, L), or (1, h, L, L).
+
+    Returns:
+        Shape (n, h, L, d).
+    """
+    n, heads, length, dim = q.shape
+    out = q.new_empty(n, length, heads, dim)
+    step = max(1, _PART // (4 * heads * length**2))
+    logits = torch.empty(step * heads, length, length, device=q.device)
+    weights = torch.empty_like(logits)
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        queries, keys, values = (t[part].reshape(-1, length, dim).float() for t in (q, k, v))
+        w = logits[: len(queries)]
+        w.view(-1, heads, length, length).copy_(bias[part] if len(bias) == n else bias)
+        with torch.autocast("cpu", enabled=False):
+            w.baddbmm_(queries, keys.mT, alpha=dim**-0.5)
+            w = torch.softmax(w, -1, out=weights[: len(queries)])
+            found = values.mT @ w.mT  # (n h, d, L)
+        out[part] = found.view(-1, heads, dim, length).permute(0, 3, 1, 2)
+    return out.transpose(1, 2)
 
 
 class SkipScale(nn.Module):
@@ -46,7 +85,8 @@ class GatedMLP(nn.Module):
         weights, biases = self.fc1.weight.chunk(2), self.fc1.bias.chunk(2)
         a, b = (linear(x, *half) for half in zip(weights, biases, strict=True))
         a = self.dwconv(a.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.fc2(F.gelu(a) * b)
+        a = F.gelu(a)
+        return self.fc2(a * b if torch.is_grad_enabled() else a.mul_(b))
 
 
 class WindowAttention(nn.Module):
@@ -127,6 +167,8 @@ class WindowAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, x: Tensor) -> Tensor:
         """What each query, (B * windows, h, L, C / h), gathers; ``x`` is the map, (B, H, W, C)."""
+        if self.head_dim <= _FEW and takes_short_cuts(q) and q.dtype != torch.float64:
+            return _attend_in_parts(q, k, v, bias)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -244,7 +286,7 @@ class AttentionStage(nn.Module):
                 for i in range(blocks)
             )
         )
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv = WideConv(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.layers.linear import MapConv
+
 
 class Branched(nn.Module):
     """A chain of layers, and a side branch whose maps are added after some of them.
@@ -142,9 +144,7 @@ class FrequencyGate(nn.Module):
         hidden = max(c_in // 4, 4)
         self.is_up, self.resizes = is_up, resizes
         self.linear = nn.Linear(c_in, c_out)
-        self.attention = nn.Sequential(
-            nn.Conv2d(c_in, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 4, 1)
-        )
+        self.attention = nn.Sequential(MapConv(c_in, hidden), nn.GELU(), MapConv(hidden, 4))
         if not is_up:
             self.weights = nn.Parameter(torch.zeros(4))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dictco_lib.layers.attention import GatedMLP, SkipScale
 from dictco_lib.layers.linear import Linear, PointwiseConv
 from dictco_lib.layers.residual import DepthwiseConv
+from dictco_lib.layers.winograd import is_coding
 
 
 class _AggregationUnit(nn.Module):
@@ -53,6 +54,16 @@ class MultiScaleAggregation(nn.Module):
         out = self.proj(torch.cat(taps, dim=-1))
         stats = torch.stack([out.mean(-1), out.amax(-1)], dim=1)  # (B, 2, H, W)
         return out * torch.sigmoid(self.spatial_gate(stats)).permute(0, 2, 3, 1)
+
+
+def _gated_softmax(logits: Tensor, gates: Tensor | None) -> Tensor:
+    """``logits.softmax(-1) * gates``; in float64 in half the time, for torch's walks row by row."""
+    if not is_coding(logits):
+        weights = logits.softmax(-1)
+        return weights if gates is None else weights * gates
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    sums = weights.sum(-1, keepdim=True)
+    return weights.mul_(sums.reciprocal() if gates is None else gates / sums)
 
 
 class DictionaryAttention(nn.Module):
@@ -167,10 +178,13 @@ class DictionaryAttention(nn.Module):
         Returns:
             Shape (h, BHW, K, N), adding up to 1 over the N entries.
         """
+        return self._logits(q, entries).softmax(-1)
+
+    def _logits(self, q: Tensor, entries: Tensor) -> Tensor:
         keys = self.split_heads(self.to_key(self.norm_dictionary(entries)))  # (h, KN, D / h)
         # The temperature goes to the keys, of which there are fewest.
         logits = self.split_heads(q) @ (keys * self.temperature).mT  # (h, BHW, KN)
-        return logits.unflatten(-1, entries.shape[:2]).softmax(-1)
+        return logits.unflatten(-1, entries.shape[:2])
 
     def attend(self, q: Tensor, entries: Tensor, gates: Tensor) -> Tensor:
         """Read from all dictionaries at once.
@@ -183,10 +197,9 @@ class DictionaryAttention(nn.Module):
         Returns:
             What was read, shape (B, H, W, D).
         """
-        weights = self.expert_weights(q, entries)
-        if self.router is not None or self.reroute is not None:  # else every gate is 1
-            weights = weights * gates.reshape(1, -1, len(entries), 1)
-        weights = weights.flatten(-2)
+        is_gated = self.router is not None or self.reroute is not None  # else every gate is 1
+        gates = gates.reshape(1, -1, len(entries), 1) if is_gated else None
+        weights = _gated_softmax(self._logits(q, entries), gates).flatten(-2)
         context = weights @ self.split_heads(self.norm_dictionary(entries))  # (h, BHW, D / h)
         return context.transpose(0, 1).reshape(q.shape)
 

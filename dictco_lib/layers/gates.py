@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dictco_lib.layers.attention import WindowAttention
+from dictco_lib.layers.linear import MapConv
 
 
 class ResidualUnit(nn.Module):
@@ -17,11 +18,11 @@ class ResidualUnit(nn.Module):
         super().__init__()
         half = channels // 2
         self.conv = nn.Sequential(
-            nn.Conv2d(channels, half, 1),
+            MapConv(channels, half),
             act(),
             nn.Conv2d(half, half, 3, padding=1),
             act(),
-            nn.Conv2d(half, channels, 1),
+            MapConv(half, channels),
         )
         self.act = act()
 
@@ -48,7 +49,7 @@ class GatedAttention(nn.Module):
         self.conv_a = nn.Sequential(*(ResidualUnit(channels, act) for _ in range(3)))
         self.inner = inner
         units = (ResidualUnit(channels, act) for _ in range(3))
-        self.conv_b = nn.Sequential(*units, nn.Conv2d(channels, channels, 1))
+        self.conv_b = nn.Sequential(*units, MapConv(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dictco_lib.layers.linear import MapConv
+
 _EPS = 1e-6
 
 
@@ -42,14 +44,14 @@ class NAFBlock(nn.Module):
         super().__init__()
         self.norm1 = ChannelNorm(channels)
         self.dwconv = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 1),
+            MapConv(channels, 2 * channels),
             nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels),
         )
-        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
-        self.conv1 = nn.Conv2d(channels, channels, 1)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), MapConv(channels, channels))
+        self.conv1 = MapConv(channels, channels)
         self.norm2 = ChannelNorm(channels)
-        self.ffn_in = nn.Conv2d(channels, 2 * channels, 1)
-        self.ffn_out = nn.Conv2d(channels, channels, 1)
+        self.ffn_in = MapConv(channels, 2 * channels)
+        self.ffn_out = MapConv(channels, channels)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 

@@ -20,7 +20,7 @@ from dictco_lib.layers.attention import (
     WindowAttention,
 )
 from dictco_lib.layers.dictionary import DictionaryAttention
-from dictco_lib.layers.linear import Linear, PointwiseConv
+from dictco_lib.layers.linear import Linear, MapConv, PointwiseConv
 from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
 from dictco_lib.layers.winograd import WideConv
 
@@ -39,6 +39,13 @@ class PlainPointwiseConv(PointwiseConv):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C_in) to (B, H, W, C_out)."""
         return self._conv_forward(x.permute(0, 3, 1, 2), self.weight, self.bias).permute(0, 2, 3, 1)
+
+
+class PlainMapConv(MapConv):
+    """A 1x1 convolution by torch."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return nn.Conv2d._conv_forward(self, x, weight, bias)
 
 
 class PlainWideConv(WideConv):
@@ -117,8 +124,8 @@ class PlainDictionaryAttention(DictionaryAttention):
 
 
 _PLAIN = {form.__mro__[1]: form for form in (
-    PlainLinear, PlainPointwiseConv, PlainWideConv, PlainDepthwiseConv, PlainBottleneck,
-    PlainSkipScale, PlainGatedMLP, PlainWindowAttention, PlainGlobalTokenAttention,
+    PlainLinear, PlainPointwiseConv, PlainMapConv, PlainWideConv, PlainDepthwiseConv,
+    PlainBottleneck, PlainSkipScale, PlainGatedMLP, PlainWindowAttention, PlainGlobalTokenAttention,
     PlainScaledTokenAttention, PlainDictionaryAttention,
 )}  # fmt: skip
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dictco_lib.layers.linear import MapConv
 from dictco_lib.layers.winograd import is_coding
 
 #: Bytes of a band of rows that :class:`DepthwiseConv` goes over nine times.
@@ -76,11 +77,11 @@ class Bottleneck(nn.Module):
         def norm(width: int) -> nn.Module:
             return nn.BatchNorm2d(width) if batch_norm else nn.Identity()
 
-        self.conv1 = nn.Conv2d(channels, inner, 1)
+        self.conv1 = MapConv(channels, inner)
         self.bn1 = norm(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, padding=1)
         self.bn2 = norm(inner)
-        self.conv3 = nn.Conv2d(inner, channels, 1)
+        self.conv3 = MapConv(inner, channels)
         self.bn3 = norm(channels)
         self.act = nn.ReLU()
         self.out_act = nn.ReLU() if batch_norm else nn.Identity()

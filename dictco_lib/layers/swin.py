@@ -10,6 +10,7 @@ from compressai.layers import ResidualBlock
 from torch import Tensor, nn
 
 from dictco_lib.layers.attention import WindowAttention
+from dictco_lib.layers.linear import MapConv
 
 
 class SwinBlock(nn.Module):
@@ -95,10 +96,10 @@ class MixedBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.window = None if pads else window
-        self.conv_in = nn.Conv2d(2 * branch, 2 * branch, 1)
+        self.conv_in = MapConv(2 * branch, 2 * branch)
         self.conv_block = ResidualBlock(branch, branch)
         self.swin = SwinBlock(branch, head_dim, window, shifted=shifted, pads=pads)
-        self.conv_out = nn.Conv2d(2 * branch, 2 * branch, 1)
+        self.conv_out = MapConv(2 * branch, 2 * branch)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 2 branch, H, W) to the same shape."""

@@ -18,6 +18,7 @@ from dictco_lib.config import LMBDAS, CodecConfig
 from dictco_lib.entropy.gaussian import quantize_ste
 from dictco_lib.entropy.heads import Side, SplitHead
 from dictco_lib.entropy.noise import FactorisedPrior
+from dictco_lib.layers.linear import MapConv
 from dictco_lib.layers.naf import NAFBlock
 from dictco_lib.layers.residual import Bottleneck, downsampling_conv, upsampling_conv
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
@@ -58,9 +59,9 @@ class Support(nn.Module):
 
     def __init__(self, channels: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(channels, width, 1)
+        self.conv_in = MapConv(channels, width)
         self.blocks = nn.Sequential(*(NAFBlock(width) for _ in range(blocks)))
-        self.conv_out = nn.Conv2d(width, channels, 1)
+        self.conv_out = MapConv(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a support."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dictco_lib.config import NANO, ModelConfig
 from dictco_lib.layers.attention import GlobalTokenAttention, ScaledTokenAttention
 from dictco_lib.layers.branches import Branched, FrequencyGate, LateBranched, branch_penalty
+from dictco_lib.layers.linear import MapConv
 from dictco_lib.layers.residual import Bottleneck
 from dictco_lib.models import dictionary as base
 from dictco_lib.models.layout import Layout
@@ -111,14 +112,14 @@ class Denoiser(nn.Module):
         super().__init__()
         self.time_embed = nn.Sequential(nn.Linear(1, c.M), nn.SiLU(), nn.Linear(c.M, c.M))
         self.condition_encoder = nn.Sequential(
-            nn.Conv2d(c.N, _CONDITION, 1), nn.GroupNorm(8, _CONDITION), nn.GELU(),
+            MapConv(c.N, _CONDITION), nn.GroupNorm(8, _CONDITION), nn.GELU(),
             nn.Conv2d(_CONDITION, c.M, 3, padding=1), nn.Dropout(0.1), nn.GELU(),
         )  # fmt: skip
         self.noise_predictor = nn.Sequential(
             nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),
             Bottleneck(c.M, 2), Bottleneck(c.M, 2),
             nn.Conv2d(c.M, c.M, 3, padding=1), nn.GroupNorm(8, c.M), nn.SiLU(),
-            nn.Conv2d(c.M, c.M, 1),
+            MapConv(c.M, c.M),
         )  # fmt: skip
 
     def forward(self, y: Tensor, z_hat: Tensor) -> Tensor:

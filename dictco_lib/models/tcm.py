@@ -22,6 +22,7 @@ from dictco_lib.layers.branches import (
     branch_penalty,
 )
 from dictco_lib.layers.gates import GatedAttention
+from dictco_lib.layers.linear import MapConv
 from dictco_lib.layers.swin import MixedBlock, SwinBlocks
 from dictco_lib.models.layout import SLICE, Layout, Sizes, skeleton
 from dictco_lib.models.papers import Paper
@@ -72,9 +73,9 @@ class Support(nn.Module):
         super().__init__()
         width = c.support_width
         blocks = SwinBlocks(width, c.support_head_dim, c.window, 2, pads=c.ported)
-        self.conv_in = nn.Conv2d(channels, width, 1)
+        self.conv_in = MapConv(channels, width)
         self.gate = GatedAttention(width, blocks, nn.ReLU)
-        self.conv_out = nn.Conv2d(width, channels, 1)
+        self.conv_out = MapConv(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a support."""
