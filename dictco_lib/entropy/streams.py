@@ -367,6 +367,12 @@ def channel_indexes(shape: tuple[int, ...]) -> np.ndarray:
     return np.repeat(np.arange(shape[0], dtype=np.int32), shape[1] * shape[2])
 
 
+_ADVICE = (
+    "get the file again, or decode with the checkpoint that made it; a file that was made fast, in "
+    "float32, also needs the machine and the version of this software that made it"
+)
+
+
 def verified(
     tables: FrequencyTables, data: bytes, indexes: np.ndarray, expected: int, what: str
 ) -> np.ndarray:
@@ -375,18 +381,17 @@ def verified(
     Raises:
         BadChecksum: if they are not what the encoder wrote.
     """
-    with foreign(f"{what} cannot be decoded", BadChecksum, "get the file again"):
+    with foreign(f"{what} cannot be decoded", BadChecksum, _ADVICE):
         symbols = tables.decode(data, indexes)
         # The coder does not look for the end of a stream, and reads on behind it.
         length = len(tables.encode(symbols, indexes))
     if (got := checksum(symbols)) != expected:
         raise BadChecksum(
             f"the decoded symbols of {what} have checksum {got:#06x}, the encoder wrote "
-            f"{expected:#06x}; the decoder computed other scales than the encoder: decode with "
-            "the same checkpoint; a file that was made fast, in float32, also needs its machine"
+            f"{expected:#06x}; the decoder computed other scales than the encoder: {_ADVICE}"
         )
     if length != len(data):
         raise BadChecksum(
-            f"{what} has {len(data)} bytes, its symbols end after {length}; get the file again"
+            f"{what} has {len(data)} bytes, its symbols end after {length}; {_ADVICE}"
         )
     return symbols
