@@ -192,16 +192,14 @@ def code_latent(
     quality, _ = rate_of(model, quality)
     plane = quality_map(latent.regions, quality)
     y_hat = torch.empty(1, model.config.M, *latent.shape) if keep else None
-    codec = model.latent_codec
-    streams: list[LatentStreams] = []
+    codec, streams = model.latent_codec, []
     for y, box in zip(latent.y, latent.boxes, strict=True):
         level = level_at(model, quality, plane, box)
         with timed(model, seconds, "entropy coding"):
-            if keep:
-                more, y_hat[inside(box)] = codec.compress_with_latent(y, level, _precision(fast))
-            else:
-                more = codec.compress(y, level, _precision(fast))
+            more, part = codec.compress_with_latent(y, level, _precision(fast), keep=keep)
         streams += more
+        if keep:
+            y_hat[inside(box)] = part
     return _file(model, latent, streams, quality, plane, fast, seconds), y_hat
 
 

@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-
-from torch import nn
-
-from dictco_lib.layers.walk import tensors_of
 
 # Names and numbers of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -79,17 +75,18 @@ def kept_memory() -> Iterator[None]:
                 _set(_TRIM_THRESHOLD, _TOP)
 
 
-def release_memory(model: nn.Module) -> None:
+def release_memory(held: Callable[[], int]) -> None:
     """Give what is free back to the system, if it is much: one tile leaves holes for the next.
 
     Without it, glibc keeps some hundred megabytes that fit no later tensor.
 
     Args:
-        model: the codec at work; whoever holds it can hold something for its next image, too.
+        held: tells the bytes of the model at work; asked only where much is free. Whoever holds
+            these can hold something for the next image, too.
     """
     if not (trim := _function("malloc_trim")) or (free := _free()) <= _KEPT:
         return
-    if free > 2 * sum(tensor.nbytes for tensor in tensors_of(model)):
+    if free > 2 * held():
         trim(0)
 
 

@@ -18,6 +18,7 @@ from dictco_lib.config import Y_STRIDE
 from dictco_lib.cores import free_cores
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import ImageData, blank, rounded
+from dictco_lib.layers.walk import tensors_of
 from dictco_lib.memory import kept_memory, release_memory
 from dictco_lib.models.codec import DictionaryCodec
 
@@ -180,7 +181,7 @@ def synthesise(
         part = x[:, top - tile[0] : bottom - tile[0], left - tile[1] : right - tile[1]]
         rows = slice(top - window[0], bottom - window[0])
         samples[rows, left - window[1] : right - window[1]] = rounded(part, *kind)
-        release_memory(model)
+        _release(model)
     return samples
 
 
@@ -200,8 +201,12 @@ def timed(model: DictionaryCodec, seconds: dict[str, float], name: str) -> Itera
     """Time a step of a model, and leave no freed memory to the next, if it is much."""
     start = time.perf_counter()
     yield
-    release_memory(model)
+    _release(model)
     seconds[name] += time.perf_counter() - start
+
+
+def _release(model: DictionaryCodec) -> None:
+    release_memory(lambda: sum(tensor.nbytes for tensor in tensors_of(model)))
 
 
 def _in_pixels(box: Box) -> Box:

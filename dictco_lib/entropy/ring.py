@@ -286,27 +286,29 @@ class LatentCodec(nn.Module):
         Raises:
             NotUpdatedError: if the tables are empty, or of other weights.
         """
-        return self._compress(y, level, dtype, has_latent=False)[0]
+        return self.compress_with_latent(y, level, dtype, keep=False)[0]
 
     @torch.no_grad()
     def compress_with_latent(
-        self, y: Tensor, level: Tensor | None, dtype: torch.dtype = torch.float64
-    ) -> tuple[list[LatentStreams], Tensor]:
-        """Like :meth:`compress`, but also returns the y_hat that :meth:`decompress` will give."""
-        streams, y_hat = self._compress(y, level, dtype, has_latent=True)
-        return streams, y_hat.to(self.entropy_bottleneck.quantiles)
+        self,
+        y: Tensor,
+        level: Tensor | None,
+        dtype: torch.dtype = torch.float64,
+        *,
+        keep: bool = True,
+    ) -> tuple[list[LatentStreams], Tensor | None]:
+        """Like :meth:`compress`, but also returns the y_hat that :meth:`decompress` will give.
 
-    def _compress(
-        self, y: Tensor, level: Tensor | None, dtype: torch.dtype, *, has_latent: bool
-    ) -> tuple[list[LatentStreams], Tensor]:
+        With ``keep=False`` None instead: the slices that only y_hat needs refined are left out.
+        """
         codec = self.for_coding(dtype)
         streams = [LatentStreams() for _ in y]
         level = None if level is None else level.to(dtype)
         # The guard makes up for sums in another order.
         with free_cores(dtype == torch.float64), kept_memory():
             coder = EncodingCoder(self.tables, streams)
-            trace = codec.run(coder, level, y.to(dtype), refines_all=has_latent)
-        return streams, trace.latent
+            trace = codec.run(coder, level, y.to(dtype), refines_all=keep)
+        return streams, trace.latent.to(self.entropy_bottleneck.quantiles) if keep else None
 
     @torch.no_grad()
     def decompress(
