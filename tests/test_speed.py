@@ -20,14 +20,21 @@ from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import OptionError
 from dictco_lib.evaluation.coder import bench_coder
 from dictco_lib.evaluation.speed import FAST_BF16, PATHS, PLAIN, PORTABLE, Speed, verdicts
-from dictco_lib.layers import attention, residual
+from dictco_lib.layers import attention, residual, winograd
 from dictco_lib.layers.attention import WindowAttention, _attend_in_parts
 from dictco_lib.layers.dictionary import _gated_softmax
 from dictco_lib.layers.linear import Linear, MapConv, PointwiseConv
 from dictco_lib.layers.reference import PlainWindowAttention, plain_copy
 from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
 from dictco_lib.layers.walk import tensors_of, walk
-from dictco_lib.layers.winograd import Tiles, TileStore, WideConv, begin_wide, winograd_conv
+from dictco_lib.layers.winograd import (
+    Tiles,
+    TileStore,
+    WideConv,
+    begin_wide,
+    coarse_sums,
+    winograd_conv,
+)
 from dictco_lib.models import PRESETS, DictionaryCodec
 from dictco_lib.training import transforms
 
@@ -100,16 +107,35 @@ def test_a_wide_convolution_in_float32_goes_by_tiles_where_they_pay():
     net = torch.nn.Sequential(conv, torch.nn.GELU())
     x = torch.randn(1, 256, 8, 11)
     want = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)
-    assert begin_wide([net], x)
-    assert 0 < (conv(x) - want).abs().max() < 2e-5 * want.abs().max()
-    assert conv(x).equal(conv(Tiles.of(x)))
-    assert not begin_wide([net], torch.randn(1, 256, 5, 5))  # most of the tiles would be border
-    assert not begin_wide([torch.nn.Sequential(WideConv(128, 64), torch.nn.GELU())], x[:, :128])
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not begin_wide([net], x)
-    with FlopCounterMode(display=False) as counter:
-        conv(x)
-    assert counter.get_total_flops() == 2 * 9 * 256 * 64 * 8 * 11
+    with coarse_sums():
+        assert begin_wide([net], x)
+        assert 0 < (conv(x) - want).abs().max() < 2e-5 * want.abs().max()
+        assert conv(x).equal(conv(Tiles.of(x)))
+        assert not begin_wide([net], torch.randn(1, 256, 5, 5))  # most would be border
+        assert not begin_wide([torch.nn.Sequential(WideConv(128, 64))], x[:, :128])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not begin_wide([net], x)
+        with FlopCounterMode(display=False) as counter:
+            conv(x)
+        assert counter.get_total_flops() == 2 * 9 * 256 * 64 * 8 * 11
+    assert not begin_wide([net], x)
+    assert conv(x).equal(F.conv2d(x, conv.weight, conv.bias, padding=1))
+
+
+@torch.no_grad()
+def test_only_fast_files_are_coded_with_coarse_sums():
+    model = random_model("nano")
+    model.update()
+    seen = []
+    for codec in (model.latent_codec, model.latent_codec.for_coding()):
+        codec.slices[0].register_forward_hook(lambda *_: seen.append(winograd._is_coarse.get()))
+    x = torch.rand(1, 3, 64, 64)
+    model(x, 50.0)
+    for dtype in (torch.float32, torch.float64):
+        y, level = model.g_a(x), model.level(50.0, x)
+        streams = model.latent_codec.compress(y, level, dtype)
+        model.latent_codec.decompress(streams, (4, 4), level, dtype)
+    assert seen == [False, True, True, False, False]
 
 
 @torch.no_grad()

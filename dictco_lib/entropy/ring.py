@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,7 @@ from dictco_lib.entropy.streams import (
 from dictco_lib.errors import NotUpdatedError
 from dictco_lib.layers.gain import Gain
 from dictco_lib.layers.walk import tensors_of, walk
+from dictco_lib.layers.winograd import coarse_sums
 from dictco_lib.memory import kept_memory
 
 
@@ -304,8 +306,7 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         streams = [LatentStreams() for _ in y]
         level = None if level is None else level.to(dtype)
-        # The guard makes up for sums in another order.
-        with free_cores(dtype == torch.float64), kept_memory():
+        with _while_coding(dtype):
             coder = EncodingCoder(self.tables, streams)
             trace = codec.run(coder, level, y.to(dtype), refines_all=keep)
         return streams, trace.latent.to(self.entropy_bottleneck.quantiles) if keep else None
@@ -339,9 +340,16 @@ class LatentCodec(nn.Module):
         codec = self.for_coding(dtype)
         level = None if level is None else level.to(dtype)
         coder = make_coder(self.tables, streams, (self.config.N, shape[0] // 4, shape[1] // 4))
-        with free_cores(dtype == torch.float64), kept_memory():
+        with _while_coding(dtype):
             y_hat = codec.run(coder, level).latent
         return y_hat.to(self.entropy_bottleneck.quantiles)
+
+
+@contextmanager
+def _while_coding(dtype: torch.dtype) -> Iterator[None]:
+    # In float64 the guard makes up for sums in another order, of any number of threads.
+    with free_cores(dtype == torch.float64), kept_memory(), coarse_sums(dtype == torch.float32):
+        yield
 
 
 def _level_of_z(level: Tensor) -> Tensor:

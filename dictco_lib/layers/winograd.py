@@ -3,12 +3,14 @@
 In float64 on a CPU, torch unfolds the input into nine times its size, which no cache holds. Here it
 is transformed tile by tile; nets that read the same maps share that (:class:`TileStore`), which is
 a third of the work of a convolution that makes few channels of many. In float32 torch's own are so
-good that only wide ones gain.
+good that only wide ones gain, and ten times as exact: only :func:`coarse_sums` asks for tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +23,7 @@ from dictco_lib.layers.linear import takes_short_cuts
 #: Input times output channels from which a float32 convolution is faster this way (one thread of a
 #: Zen 4: 1,216 to 224 channels at 32x48 in 36 ms instead of 67, 128 to 64 in 2.3 instead of 2.2).
 _WIDE = 2**14
+_is_coarse: ContextVar[bool] = ContextVar("coarse sums", default=False)
 
 
 def is_coding(x: Tensor) -> bool:
@@ -28,11 +31,26 @@ def is_coding(x: Tensor) -> bool:
     return x.dtype == torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
+@contextmanager
+def coarse_sums(is_on: bool = True) -> Iterator[None]:
+    """Let wide float32 convolutions be fast rather than exact to the last digits, while inside.
+
+    For files that are made fast: their reader computes the same, whatever that is.
+    """
+    token = _is_coarse.set(is_on)
+    try:
+        yield
+    finally:
+        _is_coarse.reset(token)
+
+
 def _wants_tiles(x: Tensor, weight: Tensor) -> bool:
     """Whether a convolution of x with such kernels, (C_out, C_in, 3, 3), is faster by tiles."""
     if is_coding(x):
         return True
-    if x.dtype != torch.float32 or weight.shape[0] * weight.shape[1] < _WIDE:
+    if x.dtype != torch.float32 or not _is_coarse.get():
+        return False
+    if weight.shape[0] * weight.shape[1] < _WIDE:
         return False
     if not takes_short_cuts(x) or torch.is_autocast_enabled("cpu"):
         return False
@@ -124,8 +142,8 @@ class WideConv(nn.Conv2d):
     """3x3 convolution of many channels.
 
     By :func:`winograd_conv` where that is faster: on a CPU, without gradients; in float64 always,
-    up to three times (``dictco bench`` measures it), in float32 if it has many channels. It takes
-    :class:`Tiles` too.
+    up to three times (``dictco bench`` measures it), in float32 if it has many channels and within
+    :func:`coarse_sums`. It takes :class:`Tiles` too.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
