@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dictco_lib.entropy.heads import Side, SliceHead
-from dictco_lib.layers.winograd import TileStore
+from dictco_lib.layers.winograd import TileStore, is_coding
 
 
 class Coder(Protocol):
@@ -73,7 +73,7 @@ def code_slices(
     """
     trace, heads = SliceTrace(), list(heads)
     side = replace(side, tiles=TileStore())  # they go when the loop ends, the maps may stay
-    if side.scales.device.type == "cpu":  # as the attention and the tiles want them there
+    if is_coding(side.scales):  # as the attention and the tiles want them there
         scales, means = (
             x.contiguous(memory_format=torch.channels_last) for x in (side.scales, side.means)
         )
