@@ -234,4 +234,4 @@ def _with_halo(box: Box, shape: tuple[int, int]) -> tuple[Box, tuple[slice, slic
 
 def _like_model(model: DictionaryCodec, x: Tensor) -> Tensor:
     weight = next(model.g_a.parameters())
-    return x.to(weight.device, weight.dtype, memory_format=torch.channels_last)
+    return x.to(weight.device, weight.dtype)
