@@ -19,6 +19,7 @@ from dictco_lib.cores import free_cores
 from dictco_lib.errors import BadHeader, ImageError
 from dictco_lib.images import ImageData, blank, rounded
 from dictco_lib.layers.walk import tensors_of
+from dictco_lib.layers.winograd import coarse_sums
 from dictco_lib.memory import kept_memory, release_memory
 from dictco_lib.models.codec import DictionaryCodec
 
@@ -84,7 +85,7 @@ def analyse(model: DictionaryCodec, image: ImageData, box: Box) -> Tensor:
     top, left, bottom, right = _in_pixels(outer)
     x = image.window((top, left, min(bottom, height), min(right, width)))[None]
     x = F.pad(x, (0, max(0, right - width), 0, max(0, bottom - height)), mode="replicate")
-    with free_cores(), kept_memory():
+    with free_cores(), kept_memory(), coarse_sums():
         y = model.transform(model.g_a, _like_model(model, x))
     # A copy: a part of the whole would keep its surroundings in memory.
     return y[:, :, inner[0], inner[1]].contiguous(memory_format=torch.channels_last)
@@ -146,7 +147,7 @@ def _synthesise_box(
     (top, left, bottom, right), inner = _with_halo(box, shape)
     y, x = origin
     y_hat = band[:, :, top - y : bottom - y, left - x : right - x]
-    with free_cores(), kept_memory():
+    with free_cores(), kept_memory(), coarse_sums():
         x_hat = model.transform(model.g_s, _like_model(model, y_hat))[0]
     rows, cols = (slice(Y_STRIDE * s.start, Y_STRIDE * s.stop) for s in inner)
     return x_hat[:, rows, cols].float().cpu()

@@ -100,6 +100,7 @@ class LatentCodec(nn.Module):
         self.y_tables = FrequencyTables()
         self.z_tables = FrequencyTables()
         self._seal: Seal | None = None
+        self._only_codes = False  # whether :meth:`for_coding` made it
         self._copies: dict[torch.dtype, tuple[object, LatentCodec]] = {}
         self.dictionary = parts.dictionary(config)
         self.slices = nn.ModuleList(parts.head(config, k) for k in range(len(config.groups)))
@@ -236,23 +237,38 @@ class LatentCodec(nn.Module):
         return [row[middle - h : middle + h + 1] for row, h in zip(p, half.tolist(), strict=True)]
 
     def for_coding(self, dtype: torch.dtype = torch.float64) -> LatentCodec:
-        """This codec in the precision that streams are made in, kept until :meth:`update`.
+        """A copy of this codec that codes, in evaluation mode, kept until :meth:`update`.
 
         float64 makes scales agree between machines to about 1e-12; float32 is a fast mode for
-        streams that the same software reads back on the same machine.
+        streams that the same software reads back on the same machine. What weights alone
+        determine is computed once: layers with a method ``fold`` are asked to.
 
         Raises:
             NotUpdatedError: if the weights are not those of the last update.
         """
-        self._check_sealed()
-        if self.entropy_bottleneck.quantiles.dtype == dtype and not self.training:
+        if self._only_codes and self.entropy_bottleneck.quantiles.dtype == dtype:
             return self
+        self._check_sealed()
         place = (self.entropy_bottleneck.quantiles.device, self._overruled())
         if dtype not in self._copies or self._copies[dtype][0] != place:
-            coding = copy.deepcopy(self).to(dtype).eval().requires_grad_(False)
-            coding.seal()
-            self._copies[dtype] = (place, coding)
+            self._copies[dtype] = (place, self._coding_copy(dtype))
         return self._copies[dtype][1]
+
+    @torch.no_grad()
+    def _coding_copy(self, dtype: torch.dtype) -> LatentCodec:
+        # In the same precision it shares the memory of the weights that it does not replace.
+        shared = {
+            id(t): nn.Parameter(t.detach(), requires_grad=False)
+            if isinstance(t, nn.Parameter)
+            else t.detach()
+            for t in tensors_of(self)
+        }
+        coding = copy.deepcopy(self, shared).to(dtype).eval()
+        coding._only_codes = True
+        for part in list(walk(coding)):
+            if hasattr(part, "fold"):
+                part.fold(coding.dictionary)
+        return coding
 
     def _overruled(self) -> list:
         """What was hung into the routers from outside: a copy has what hung there when made."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dictco_lib.errors import ConfigError
 from dictco_lib.layers.linear import Linear, linear, takes_short_cuts
 from dictco_lib.layers.residual import DepthwiseConv
+from dictco_lib.layers.winograd import WideConv
 
 #: Channels of a head up to which torch's fused attention is slower than :func:`_attend_in_parts`.
 _FEW = 8
@@ -285,7 +286,7 @@ class AttentionStage(nn.Module):
                 for i in range(blocks)
             )
         )
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv = WideConv(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -51,9 +51,8 @@ class PlainMapConv(MapConv):
 class PlainWideConv(WideConv):
     """A 3x3 convolution by torch."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H, W)."""
-        return self._conv_forward(x, self.weight, self.bias)
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return nn.Conv2d._conv_forward(self, x, weight, bias)
 
 
 class PlainDepthwiseConv(DepthwiseConv):
@@ -121,6 +120,9 @@ class PlainDictionaryAttention(DictionaryAttention):
             context = logits.softmax(-1) @ self.split_heads(values)  # (h, BHW, D / h)
             out = out + gates[..., k, None] * context.transpose(0, 1).reshape(q.shape)
         return out
+
+    def fold(self, dictionary: Tensor | None) -> None:
+        """Compute everything at every call."""
 
 
 _PLAIN = {form.__mro__[1]: form for form in (

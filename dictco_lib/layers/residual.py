@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dictco_lib.layers.linear import MapConv
-from dictco_lib.layers.winograd import is_coding
+from dictco_lib.layers.winograd import WideConv, is_coding
 
 #: Bytes of a band of rows that :class:`DepthwiseConv` goes over nine times.
 _BAND = 2**21
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
 
         self.conv1 = MapConv(channels, inner)
         self.bn1 = norm(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1)
+        self.conv2 = WideConv(inner, inner)
         self.bn2 = norm(inner)
         self.conv3 = MapConv(inner, channels)
         self.bn3 = norm(channels)

@@ -151,9 +151,12 @@ class WideConv(nn.Conv2d):
 
     def forward(self, x: Tensor | Tiles) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H, W)."""
-        if not isinstance(x, Tiles) and not _wants_tiles(x, self.weight):
-            return super().forward(x)
-        return winograd_conv(x, self.weight, self.bias)
+        return self._conv_forward(x, self.weight, self.bias)
+
+    def _conv_forward(self, x: Tensor | Tiles, weight: Tensor, bias: Tensor) -> Tensor:
+        if not isinstance(x, Tiles) and not _wants_tiles(x, weight):
+            return super()._conv_forward(x, weight, bias)
+        return winograd_conv(x, weight, bias)
 
 
 class TileStore:
