@@ -138,6 +138,23 @@ def test_only_fast_files_are_coded_with_coarse_sums():
     assert seen == [False, True, True, False, False]
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_transforms_of_files_are_coarse_and_those_of_estimates_exact(nano, photo, fast):
+    seen = []
+    handles = [
+        part.register_forward_hook(lambda *_: seen.append(winograd._is_coarse.get()))
+        for part in (nano.g_a, nano.g_s)
+    ]
+    try:
+        decode(nano, encode(nano, photo, 50, fast=fast).data)
+        with torch.no_grad():
+            nano(torch.rand(1, 3, 64, 64), 50.0)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert seen == [True, True, False, False]
+
+
 @torch.no_grad()
 def test_a_store_makes_tiles_of_each_map_once(monkeypatch):
     maps = [torch.randn(2, c, 7, 9) for c in (5, 2, 3, 4)]
@@ -278,6 +295,58 @@ def test_gradients_and_training_are_torchs_own():
     with torch.no_grad():
         block(torch.randn(2, 8, 6, 6))
     assert not torch.equal(block.bn1.running_mean, before)  # in training mode it counts
+
+
+def mixture(**numbers: int) -> DictionaryCodec:
+    """A small codec with dictionaries, none of whose factors is 1 and none of whose biases 0."""
+    torch.manual_seed(2)
+    model = DictionaryCodec(replace(PRESETS["nano"], **numbers)).eval()
+    with torch.no_grad():
+        for head in model.latent_codec.slices:
+            for p in head.attention.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+    model.update()
+    return model
+
+
+DICTIONARIES = [
+    {"experts": 0}, {"experts": 1}, {"experts": 3, "top_k": 1}, {"context_channels": 80},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("numbers", DICTIONARIES, ids=str)
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+@torch.no_grad()
+def test_what_is_computed_once_for_coding_says_what_the_layers_say(numbers, dtype, limit):
+    codec = mixture(**numbers).latent_codec
+    own = copy.deepcopy(codec).to(dtype)
+    for coding, head in zip(codec.for_coding(dtype).slices, own.slices, strict=True):
+        x = torch.randn(2, head.attention.fc_in.in_features, 5, 6, dtype=dtype)
+        want, want_gates = head.attention(x, own.dictionary)
+        got, gates = coding.attention(x)  # knows its dictionary
+        assert coding.attention.keys is not None and head.attention.keys is None
+        assert (got - want).abs().max() < limit * want.abs().max()
+        assert (gates - want_gates).abs().max() < limit
+
+
+@pytest.mark.parametrize("numbers", DICTIONARIES[:2], ids=str)
+def test_a_copy_for_coding_leaves_its_codec_alone(numbers):
+    codec = mixture(**numbers).latent_codec
+    before = copy.deepcopy(codec)
+    coding = codec.for_coding(torch.float32)
+    assert codec.for_coding(torch.float32) is coding is coding.for_coding(torch.float32)
+    ours, theirs = ({t.data_ptr() for t in tensors_of(c)} for c in (codec, coding))
+    assert 0 < len(theirs - ours) < 0.2 * len(theirs)  # the rest is shared
+    assert [p.requires_grad for p in codec.parameters()] == [True] * len(list(codec.parameters()))
+    assert not any(p.requires_grad for p in coding.parameters())
+    after = codec.state_dict()
+    assert after.keys() == before.state_dict().keys()
+    assert all(torch.equal(a, after[name]) for name, a in before.state_dict().items())
+    # What is folded once is not folded again by a copy of it.
+    x = torch.randn(1, coding.slices[0].attention.fc_in.in_features, 4, 4)
+    again = coding.for_coding(torch.float64).slices[0].attention
+    want = coding.slices[0].attention(x)[0]
+    assert (again(x.double())[0] - want).abs().max() < 1e-5 * want.abs().max()
 
 
 @torch.no_grad()

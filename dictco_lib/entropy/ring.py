@@ -248,7 +248,8 @@ class LatentCodec(nn.Module):
         """
         if self._only_codes and self.entropy_bottleneck.quantiles.dtype == dtype:
             return self
-        self._check_sealed()
+        if not self._only_codes:
+            self._check_sealed()
         place = (self.entropy_bottleneck.quantiles.device, self._overruled())
         if dtype not in self._copies or self._copies[dtype][0] != place:
             self._copies[dtype] = (place, self._coding_copy(dtype))

@@ -166,13 +166,12 @@ class DictionaryAttention(nn.Module):
         """
         u = self.fc_in(x.permute(0, 2, 3, 1))  # (B, H, W, D)
         u = self.skip1.add(u, self.aggregate(self.norm_in(u)))
-        entries = self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
         gates = self.gates(u)
         if self.reroute is not None:
             gates = self.reroute(gates)
         q = self.to_query(self.norm_query(u))
         if self.keys is None:
-            context = self.attend(q, entries, gates)
+            context = self.attend(q, self._entries(dictionary), gates)
         else:
             context = self._read(q, self.keys, self.values, gates)
         out = self.skip2.add(u, self.proj(context))
@@ -182,6 +181,9 @@ class DictionaryAttention(nn.Module):
         else:
             out = self.fc_out(out) + branch
         return out.permute(0, 3, 1, 2), gates.permute(0, 3, 1, 2)
+
+    def _entries(self, dictionary: Tensor | None) -> Tensor:
+        return self.experts if self.is_mixture else dictionary[None]  # (K, N, D)
 
     def gates(self, u: Tensor) -> Tensor:
         """Weights of the experts at each place, (B, H, W, D) -> (B, H, W, K), adding up to 1."""
@@ -246,7 +248,7 @@ class DictionaryAttention(nn.Module):
         """Compute once what no query changes; for copies that only code, with fixed weights.
 
         Keys and values of the dictionaries, and products of two matrices that follow each other:
-        4 of 42 matrices of this module's width (DCAE; ``dictco bench speed``).
+        2 of the 21 square ones that a place of DCAE's query map goes through.
 
         Args:
             dictionary: as for :meth:`forward`.
@@ -254,8 +256,8 @@ class DictionaryAttention(nn.Module):
         if self.keys is not None:
             return
         self.aggregate.fold_last_tap()
-        entries = self.experts if self.is_mixture else dictionary[None]
-        self.keys, self.values = (t.contiguous() for t in self._keys_and_values(entries))
+        known = self._keys_and_values(self._entries(dictionary))
+        self.keys, self.values = (t.contiguous() for t in known)
         out, last = self.fc_out, self.mlp.fc2
         _replace(last, out.weight @ last.weight, out.weight @ last.bias + out.bias)
         _replace(out, out.weight * self.skip3.scale, None)

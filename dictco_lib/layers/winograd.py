@@ -35,7 +35,8 @@ def is_coding(x: Tensor) -> bool:
 def coarse_sums(is_on: bool = True) -> Iterator[None]:
     """Let wide float32 convolutions be fast rather than exact to the last digits, while inside.
 
-    For files that are made fast: their reader computes the same, whatever that is.
+    For the entropy model of files that are made fast, whose reader computes the same, whatever that
+    is; and for the transforms of all files, whose pixels are rounded to 8 or 16 bits.
     """
     token = _is_coarse.set(is_on)
     try:
