@@ -246,10 +246,10 @@ class LatentCodec(nn.Module):
         Raises:
             NotUpdatedError: if the weights are not those of the last update.
         """
-        if self._only_codes and self.entropy_bottleneck.quantiles.dtype == dtype:
-            return self
         if not self._only_codes:
             self._check_sealed()
+        elif self.entropy_bottleneck.quantiles.dtype == dtype:
+            return self
         place = (self.entropy_bottleneck.quantiles.device, self._overruled())
         if dtype not in self._copies or self._copies[dtype][0] != place:
             self._copies[dtype] = (place, self._coding_copy(dtype))
