@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from dataclasses import replace
 
@@ -18,11 +19,11 @@ from dictco_lib.cli import main
 from dictco_lib.coding import decode, encode
 from dictco_lib.entropy.heads import Side
 from dictco_lib.errors import OptionError
-from dictco_lib.evaluation.coder import bench_coder
+from dictco_lib.evaluation import coder
 from dictco_lib.evaluation.speed import FAST_BF16, PATHS, PLAIN, PORTABLE, Speed, verdicts
 from dictco_lib.layers import attention, residual, winograd
 from dictco_lib.layers.attention import WindowAttention, _attend_in_parts
-from dictco_lib.layers.dictionary import _gated_softmax
+from dictco_lib.layers.dictionary import _attend_by_head
 from dictco_lib.layers.linear import Linear, MapConv, PointwiseConv
 from dictco_lib.layers.reference import PlainWindowAttention, plain_copy
 from dictco_lib.layers.residual import Bottleneck, DepthwiseConv
@@ -253,13 +254,14 @@ def test_a_convolution_of_single_points_is_a_convolution(memory_format):
     assert counter.get_total_flops() == 2 * 2 * 16 * 24 * 5 * 7
 
 
-@pytest.mark.parametrize("is_gated", [False, True])
 @torch.no_grad()
-def test_the_softmax_of_float64_is_a_softmax(is_gated):
-    logits = 400 * torch.randn(2, 9, 3, 32).double()  # exp of which nothing could hold
-    gates = torch.rand(1, 9, 3, 1).double() if is_gated else None
-    want = logits.softmax(-1) * (1 if gates is None else gates)
-    assert (_gated_softmax(logits, gates) - want).abs().max() < 1e-14
+def test_attention_of_float64_is_softmax_attention():
+    q, keys, values = (torch.randn(2, rows, 16).double() for rows in (9, 3 * 32, 3 * 32))
+    q *= 400  # exp of whose logits nothing could hold
+    gates = torch.rand(9, 3).double()
+    weights = (q @ keys.mT).unflatten(-1, (3, 32)).softmax(-1) * gates[..., None]
+    want = weights.flatten(-2) @ values
+    assert (_attend_by_head(q, keys, values, gates) - want).abs().max() < 1e-13
 
 
 @torch.no_grad()
@@ -489,9 +491,25 @@ def test_verdicts_compare_with_the_right_path():
     assert PORTABLE in found and PLAIN in found
 
 
+def test_a_table_of_scales_costs_what_two_gaussians_differ_by(monkeypatch):
+    table = torch.linspace(math.log(0.11), math.log(256), 12, dtype=torch.float64)
+    # Wide scales, each as far between two entries as there is: a factor f costs, a symbol,
+    # log2(f) + (1 / f**2 - 1) / (2 ln 2) bits; and twelve times as many entries hit them exactly.
+    middle = ((table[-4] + table[-3]) / 2).expand(200_000)
+    rng = np.random.default_rng(0)
+    symbols = np.rint(rng.standard_normal(len(middle)) * middle[0].exp().item()).astype(np.int32)
+    monkeypatch.setattr(coder, "_noted", lambda model, size: [(symbols, middle)])
+    cost, none = coder.bench_scale_tables(None, (12, 23))
+    factor = math.exp(float(table[1] - table[0]) / 2)
+    bits = math.log2(math.sqrt(2 * math.pi * math.e) * middle[0].exp().item())
+    up, down = (math.log2(f) + (f**-2 - 1) / (2 * math.log(2)) for f in (factor, 1 / factor))
+    assert min(up, down) * 0.95 < cost * bits < max(up, down) * 1.05
+    assert abs(none) < 1e-9
+
+
 @pytest.mark.slow
 def test_bench_coder_codes_what_the_tables_promise(nano, tmp_path, capsys):
-    ours, theirs = bench_coder(nano, (128, 128), 1)
+    ours, theirs = coder.bench_coder(nano, (128, 128), 1)
     assert ours.symbols == theirs.symbols == nano.config.M * 64
     # A stream closes with at most two words, CompressAI's begins with a state of 64 bits.
     slices = len(nano.config.groups)
@@ -500,5 +518,6 @@ def test_bench_coder_codes_what_the_tables_promise(nano, tmp_path, capsys):
     path = str(tmp_path / "nano.safetensors")
     save_checkpoint(nano, path)
     assert main(["bench", "coder", "--model", path, "--size", "64", "64", "--repeats", "1"]) == 0
-    assert "CompressAI's" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "CompressAI's" in out and "64: 0." in out
     assert main(["bench", "coder", "--recipe", "data/nano.toml"]) == 1

@@ -322,9 +322,10 @@ def _bench_speed(args: argparse.Namespace) -> None:
 
 
 def _bench_coder(args: argparse.Namespace) -> None:
-    from dictco_lib.evaluation.coder import bench_coder
+    from dictco_lib.evaluation.coder import bench_coder, bench_scale_tables
 
-    costs = bench_coder(load_model(args), args.size or (768, 512), args.repeats)
+    model, size = load_model(args), args.size or (768, 512)
+    costs = bench_coder(model, size, args.repeats)
     theirs = costs[-1]
     print(f"{'coder':14} {'encode s':>9} {'decode s':>9} {'theirs / it':>11} {'bytes':>9} "
           f"{'over ideal':>10}")  # fmt: skip
@@ -337,6 +338,12 @@ def _bench_coder(args: argparse.Namespace) -> None:
         f"{costs[0].symbols} symbols of y of one image, from arrays to bytes and back; CPU "
         f"seconds, medians of {args.repeats}, taking turns\n"
         "over ideal: than the sum of -log2 p over the coder's own tables"
+    )
+    levels = (32, 64, 128, 256)
+    shares = zip(levels, bench_scale_tables(model, levels, size), strict=True)
+    print(
+        "tables of scales: bits beyond those with exact scales, by entries (ours has 64): "
+        + ", ".join(f"{n}: {share:.3%}" for n, share in shares)
     )
 
 

@@ -11,10 +11,17 @@ import numpy as np
 import torch
 from compressai.ans import BufferedRansEncoder, RansDecoder
 from compressai.entropy_models import GaussianConditional
+from torch import Tensor
 
 from dictco_lib.arguments import level_of
-from dictco_lib.entropy.gaussian import LOG_SCALES
-from dictco_lib.entropy.streams import EncodingCoder, FrequencyTables, LatentStreams, Tables
+from dictco_lib.entropy.gaussian import LOG_SCALES, log_scale, scale_bins
+from dictco_lib.entropy.streams import (
+    PRECISION,
+    EncodingCoder,
+    LatentStreams,
+    Tables,
+    to_symbols,
+)
 from dictco_lib.errors import DictcoError
 from dictco_lib.evaluation.load import sized_image
 from dictco_lib.evaluation.timing import check_bench
@@ -43,18 +50,16 @@ class CoderCost:
         return self.encode_s + self.decode_s
 
 
-class _Noting:
-    """Tables that note what is coded with them."""
+class _NotingCoder(EncodingCoder):
+    """Coder that notes what it codes: flat symbols and log-scales, slice by slice."""
 
-    def __init__(self, tables: FrequencyTables) -> None:
-        self.tables = tables
-        self.symbols: list[np.ndarray] = []
-        self.indexes: list[np.ndarray] = []
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables, [LatentStreams()])
+        self.noted: list[tuple[np.ndarray, Tensor]] = []
 
-    def encode(self, symbols: np.ndarray, indexes: np.ndarray) -> bytes:
-        self.symbols.append(symbols)
-        self.indexes.append(indexes)
-        return self.tables.encode(symbols, indexes)
+    def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        self.noted.append((to_symbols((y - mean).round()), log_scale(scale).flatten()))
+        return super().code(k, y, mean, scale)
 
 
 @torch.no_grad()
@@ -80,7 +85,10 @@ def bench_coder(
     """
     check_bench(size, repeats)
     tables = model.latent_codec.tables
-    slices = list(zip(*_symbols(model, size), strict=True))
+    slices = [
+        (symbols, scale_bins(log_scales).to(torch.uint8).numpy())
+        for symbols, log_scales in _noted(model, size)
+    ]
     theirs = _Theirs()
     coders = {
         "ours": (tables.y.encode, tables.y.decode),
@@ -115,16 +123,48 @@ def _turn(
     return middle - start, end - middle, sum(map(len, streams))
 
 
-def _symbols(model: Codec, size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Symbols of each slice and the numbers of their tables, flat."""
+@torch.no_grad()
+def bench_scale_tables(
+    model: Codec, levels: tuple[int, ...], size: tuple[int, int] = (768, 512)
+) -> list[float]:
+    """What it costs to code with the nearest scale of a table instead of the scale itself.
+
+    Args:
+        model: a codec with its tables built.
+        levels: entries of each table, spread over the range of scales like those of the models.
+        size: width and height of the image in pixels.
+
+    Returns:
+        For each table the share of bits of y, ``-log2 p`` of the Gaussian, beyond those with
+        exact scales.
+    """
+    noted = _noted(model, size)
+    symbols = torch.from_numpy(np.concatenate([s for s, _ in noted])).double().abs()
+    exact = torch.cat([log_scales for _, log_scales in noted])
+    bits = _gaussian_bits(symbols, exact)
+    shares = []
+    for n in levels:
+        table = torch.linspace(*LOG_SCALES[[0, -1]].tolist(), n, dtype=torch.float64)
+        nearest = table[torch.bucketize(exact, (table[1:] + table[:-1]) / 2)]
+        shares.append(_gaussian_bits(symbols, nearest) / bits - 1)
+    return shares
+
+
+def _gaussian_bits(distances: Tensor, log_scales: Tensor) -> float:
+    scales = log_scales.exp()
+    upper, lower = (torch.special.ndtr((half - distances) / scales) for half in (0.5, -0.5))
+    return float(-(upper - lower).clamp(min=2.0**-PRECISION).log2().sum())
+
+
+def _noted(model: Codec, size: tuple[int, int]) -> list[tuple[np.ndarray, Tensor]]:
+    """Symbols of each slice and their log-scales, flat."""
     codec, image = model.latent_codec.for_coding(), read_image(sized_image(size))
     shape = (-(-size[1] // 64) * 4, -(-size[0] // 64) * 4)
-    noting = _Noting(codec.y_tables)
+    coder = _NotingCoder(Tables(codec.y_tables, codec.z_tables))
     level = level_of(model, 50.0 if model.config.is_variable_rate else None)
     for box in tile_boxes(shape, 64 if max(shape) > 64 else 0):
-        coder = EncodingCoder(Tables(noting, codec.z_tables), [LatentStreams()])
         codec.run(coder, level, analyse(model, image, box).double())
-    return noting.symbols, noting.indexes
+    return coder.noted
 
 
 class _Theirs:

@@ -74,14 +74,29 @@ def _replace(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
 
-def _gated_softmax(logits: Tensor, gates: Tensor | None) -> Tensor:
-    """``logits.softmax(-1) * gates``; in float64 in half the time, for torch's walks row by row."""
-    if not is_coding(logits):
-        weights = logits.softmax(-1)
-        return weights if gates is None else weights * gates
-    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
-    sums = weights.sum(-1, keepdim=True)
-    return weights.mul_(sums.reciprocal() if gates is None else gates / sums)
+def _attend_by_head(q: Tensor, keys: Tensor, values: Tensor, gates: Tensor) -> Tensor:
+    """Softmax attention within each expert, weighted by its gate; in float64 in half the time.
+
+    The softmax is written out, for torch's walks row by row. Places come last, so that its sums
+    and gates run along memory, and one head after the other, which caches hold.
+
+    Args:
+        q: queries, shape (h, P, D / h).
+        keys: shape (h, KN, D / h).
+        values: like keys.
+        gates: shape (P, K).
+
+    Returns:
+        Shaped like q.
+    """
+    gates = gates.T.contiguous()[:, None]  # (K, 1, P)
+    out = torch.empty_like(q)
+    for read, query, key, value in zip(out, q, keys, values, strict=True):
+        weights = (key @ query.T).unflatten(0, (len(gates), -1))  # (K, N, P)
+        weights.sub_(weights.amax(1, keepdim=True)).exp_()
+        weights.mul_(gates / weights.sum(1, keepdim=True))
+        read.copy_((value.T @ weights.flatten(0, 1)).T)
+    return out
 
 
 class DictionaryAttention(nn.Module):
@@ -237,11 +252,13 @@ class DictionaryAttention(nn.Module):
 
     def _read(self, q: Tensor, keys: Tensor, values: Tensor, gates: Tensor) -> Tensor:
         experts = gates.shape[-1]
-        is_gated = self.router is not None or self.reroute is not None  # else every gate is 1
-        weights = _gated_softmax(
-            self._logits(q, keys, experts), gates.reshape(1, -1, experts, 1) if is_gated else None
-        )
-        context = weights.flatten(-2) @ values  # (h, BHW, D / h)
+        if is_coding(q):
+            context = _attend_by_head(self.split_heads(q), keys, values, gates.reshape(-1, experts))
+        else:
+            weights = self._logits(q, keys, experts).softmax(-1)
+            if self.router is not None or self.reroute is not None:  # else every gate is 1
+                weights = weights * gates.reshape(1, -1, experts, 1)
+            context = weights.flatten(-2) @ values  # (h, BHW, D / h)
         return context.transpose(0, 1).reshape(q.shape)
 
     def fold(self, dictionary: Tensor | None) -> None:
