@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from dictco_lib.entropy.gaussian import LOG_EDGES, SCALE_LEVELS
+from dictco_lib.entropy.gaussian import LOG_EDGES, LOG_SCALES, SCALE_LEVELS, table_places
 from dictco_lib.errors import BadHeader
 
 EPS = 1e-9
-#: A log-scale that is moved by EPS is rounded, and may then lie this much further.
-_ROUNDING = 1e-14
+#: A log-scale that is moved by EPS is rounded, and so is its place: it may lie this much further.
+_ROUNDING = 2e-14
 _RECORD = np.dtype([("slice", "u1"), ("index", "<u4"), ("bin", "u1")])
 
 
@@ -36,12 +36,8 @@ Guard = list[GuardedBin] | np.ndarray
 
 def find_near_edges(log_scales: Tensor, bins: Tensor, k: int, eps: float = EPS) -> list[GuardedBin]:
     """Bins near an edge, of one image and slice; both tensors have shape (C, H, W)."""
-    edges = LOG_EDGES.to(log_scales)
-    left = (bins - 1).clamp(min=0)
-    right = bins.clamp(max=len(edges) - 1)
-    reach = eps + _ROUNDING
-    is_near = (log_scales - edges[left]).abs() <= reach
-    is_near |= (log_scales - edges[right]).abs() <= reach
+    reach = (eps + _ROUNDING) / float(LOG_SCALES[1] - LOG_SCALES[0])
+    is_near = (table_places(log_scales) - bins).abs_() >= 0.5 - reach
     flat = bins.flatten()
     return [GuardedBin(k, i, int(flat[i])) for i in is_near.flatten().nonzero().flatten().tolist()]
 
