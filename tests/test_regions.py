@@ -10,6 +10,7 @@ from skimage import data
 
 import dictco_lib
 from dictco_lib.bitstream import Chunk, ChunkType, pack, unpack
+from dictco_lib.book.inspect.bitstream import border_step
 from dictco_lib.chunks import map_of
 from dictco_lib.cli import main
 from dictco_lib.coding import code_latent, decode, encode, to_latent
@@ -59,6 +60,18 @@ def test_a_lower_quality_saves_bits_there(classroom, coffee):
     whole = encode(classroom, coffee, 70)
     mixed = encode(classroom, coffee, 70, regions=[(BOX, 0)])
     assert len(mixed.data) < len(whole.data)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
+def test_no_border_shows_where_a_quality_ends(classroom, name):
+    """Even between the lowest and the highest: steps across it are those of the photo beside it."""
+    photo = np.ascontiguousarray(getattr(data, name)()[:256, 100:356])
+    shown = np.asarray(decode(classroom, encode(classroom, photo, 0, regions=[(BOX, 100)]).data))
+    ratio = {d: border_step(shown, BOX, d) / border_step(photo, BOX, d) for d in (-2, 0, 2)}
+    assert ratio[0] < 1.15 * max(ratio[-2], ratio[2])
+    edged = shown.copy()
+    inside(edged)[:] = np.clip(inside(edged).astype(int) + 12, 0, 255)  # it would be seen
+    assert border_step(edged, BOX) / border_step(photo, BOX) > 1.15 * max(ratio[-2], ratio[2])
 
 
 def test_a_map_of_one_quality_is_that_quality(nano, coffee):

@@ -314,3 +314,20 @@ def guarded(reading: Reading, eps: float) -> bytes:
     chunks = [c for c in reading.container.chunks if c.type != ChunkType.GUARD]
     at = 1 + next(i for i, chunk in enumerate(chunks) if chunk.type == ChunkType.SUMS)
     return pack(replace(reading.container, chunks=chunks[:at] + guards + chunks[at:]))
+
+
+def border_step(image: np.ndarray, box: tuple[int, int, int, int], outwards: int = 0) -> float:
+    """Mean step between neighbouring pixels across the border of a box.
+
+    Args:
+        image: shape (H, W, 3), in levels.
+        box: left, top, width and height in pixels.
+        outwards: the border is moved by so many pixels, inwards if negative.
+    """
+    left, top, width, height = box
+    columns = slice(left - outwards, left + width + outwards)
+    rows = slice(top - outwards, top + height + outwards)
+    right, down = np.diff(np.int16(image), axis=1), np.diff(np.int16(image), axis=0)
+    across = [right[rows, [columns.start - 1, columns.stop - 1]]]
+    across += [down[[rows.start - 1, rows.stop - 1], columns]]
+    return float(np.abs(np.concatenate([steps.ravel() for steps in across])).mean())
