@@ -261,7 +261,7 @@ def test_attention_of_float64_is_softmax_attention():
     gates = torch.rand(9, 3).double()
     weights = (q @ keys.mT).unflatten(-1, (3, 32)).softmax(-1) * gates[..., None]
     want = weights.flatten(-2) @ values
-    assert (_attend_by_head(q, keys, values, gates) - want).abs().max() < 1e-13
+    assert (_attend_by_head(q, keys, values, gates) - want).abs().max() < 1e-10
 
 
 @torch.no_grad()
@@ -494,7 +494,7 @@ def test_verdicts_compare_with_the_right_path():
 def test_a_table_of_scales_costs_what_two_gaussians_differ_by(monkeypatch):
     table = torch.linspace(math.log(0.11), math.log(256), 12, dtype=torch.float64)
     # Wide scales, each as far between two entries as there is: a factor f costs, a symbol,
-    # log2(f) + (1 / f**2 - 1) / (2 ln 2) bits; and twelve times as many entries hit them exactly.
+    # log2(f) + (1 / f**2 - 1) / (2 ln 2) bits. One of 23 entries is just there.
     middle = ((table[-4] + table[-3]) / 2).expand(200_000)
     rng = np.random.default_rng(0)
     symbols = np.rint(rng.standard_normal(len(middle)) * middle[0].exp().item()).astype(np.int32)
