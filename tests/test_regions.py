@@ -64,14 +64,28 @@ def test_a_lower_quality_saves_bits_there(classroom, coffee):
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
 def test_no_border_shows_where_a_quality_ends(classroom, name):
-    """Even between the lowest and the highest: steps across it are those of the photo beside it."""
+    """Even between the lowest and the highest: against the photo's, steps are as low as beside."""
     photo = np.ascontiguousarray(getattr(data, name)()[:256, 100:356])
     shown = np.asarray(decode(classroom, encode(classroom, photo, 0, regions=[(BOX, 100)]).data))
     ratio = {d: border_step(shown, BOX, d) / border_step(photo, BOX, d) for d in (-2, 0, 2)}
     assert ratio[0] < 1.15 * max(ratio[-2], ratio[2])
     edged = shown.copy()
-    inside(edged)[:] = np.clip(inside(edged).astype(int) + 12, 0, 255)  # it would be seen
+    inside(edged)[:] = np.clip(inside(edged).astype(int) + 10, 0, 255)  # it would be seen
     assert border_step(edged, BOX) / border_step(photo, BOX) > 1.15 * max(ratio[-2], ratio[2])
+
+
+def test_steps_across_a_border_are_those_of_the_pixels_that_touch():
+    box = np.zeros((20, 30, 3), np.uint8)
+    box[5:13, 4:18] = 10
+    assert [border_step(box, (4, 5, 14, 8), d) for d in (-2, 0, 2)] == [0, 10, 0]
+    for shift, touching in (((0, 1), 26), ((0, -1), 26), ((1, 0), 14), ((-1, 0), 14)):  # of 44
+        moved = np.roll(box, shift, (0, 1))
+        assert border_step(moved, (4, 5, 14, 8)) == pytest.approx(10 * touching / 44)
+    for wrong in ((0, 5, 14, 8), (4, 5, 26, 8), (4, 0, 14, 8), (4, 12, 14, 8)):
+        with pytest.raises(OptionError, match="no border"):
+            border_step(box, wrong)
+    with pytest.raises(OptionError, match="no border"):
+        border_step(box, (4, 5, 14, 8), -4)
 
 
 def test_a_map_of_one_quality_is_that_quality(nano, coffee):

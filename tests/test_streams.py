@@ -15,6 +15,7 @@ from dictco_lib.entropy.guard import (
     EPS,
     GuardedBin,
     apply_guard,
+    distances_to_edges,
     find_near_edges,
     pack_guard,
     unpack_guard,
@@ -95,8 +96,23 @@ def test_tables_travel_in_the_state_dict(tables):
 
 def test_a_scale_belongs_to_the_nearest_table_entry():
     assert torch.equal(scale_bins(LOG_SCALES), torch.arange(64))
-    assert scale_bins(LOG_EDGES[7:8] - 1e-12).item() == 7
-    assert scale_bins(LOG_EDGES[7:8] + 1e-12).item() == 8
+    for moved, first in ((-1e-12, 0), (1e-12, 1)):
+        assert torch.equal(scale_bins(LOG_EDGES + moved), torch.arange(first, 63 + first))
+    far = torch.tensor([-99.0, 99.0, torch.inf, torch.nan]).double()  # and nothing beyond
+    assert scale_bins(far).tolist() == [0, 63, 63, 63]
+    assert not find_near_edges(far, scale_bins(far), k=0)
+
+
+def test_places_by_arithmetic_are_those_that_a_search_finds():
+    """The decoder without torch searches."""
+    generator = torch.Generator().manual_seed(0)
+    logs = 9 * torch.rand(100_000, generator=generator, dtype=torch.float64) - 3
+    logs = torch.cat([logs, LOG_EDGES - 2 * EPS, LOG_EDGES + 2 * EPS])
+    bins = scale_bins(logs)
+    assert torch.equal(bins, torch.bucketize(logs, LOG_EDGES))
+    assert [g.index for g in find_near_edges(logs, bins, k=0, eps=1e-6)] == [
+        i for i, d in enumerate(distances_to_edges(logs.numpy())) if d <= 1e-6
+    ]
 
 
 def test_scales_near_an_edge_are_listed_and_the_decoder_obeys():

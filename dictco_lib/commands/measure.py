@@ -171,7 +171,7 @@ def add_bench(command: Declare) -> None:
         "side by side, from pixels to files and back; portability: the same files read with every "
         "arithmetic that this machine offers; speed: files made and read by the layers' "
         "definitions, as fast as we can, portable, and with bf16; coder: our entropy coder beside "
-        "CompressAI's",
+        "CompressAI's, and what a table of scales costs",
     )  # fmt: skip
     sub.add_argument(
         "names", nargs="*", metavar="NAME",
@@ -322,10 +322,11 @@ def _bench_speed(args: argparse.Namespace) -> None:
 
 
 def _bench_coder(args: argparse.Namespace) -> None:
-    from dictco_lib.evaluation.coder import bench_coder, bench_scale_tables
+    from dictco_lib.evaluation.coder import bench_coder, bench_scale_tables, slices_of
 
-    model, size = load_model(args), args.size or (768, 512)
-    costs = bench_coder(model, size, args.repeats)
+    model = load_model(args)
+    noted = slices_of(model, args.size or (768, 512))
+    costs = bench_coder(model, noted, args.repeats)
     theirs = costs[-1]
     print(f"{'coder':14} {'encode s':>9} {'decode s':>9} {'theirs / it':>11} {'bytes':>9} "
           f"{'over ideal':>10}")  # fmt: skip
@@ -339,12 +340,11 @@ def _bench_coder(args: argparse.Namespace) -> None:
         f"seconds, medians of {args.repeats}, taking turns\n"
         "over ideal: than the sum of -log2 p over the coder's own tables"
     )
+    print("tables of scales, bits beyond those with exact scales, by entries (ours has 64):")
     levels = (32, 64, 128, 256)
-    shares = zip(levels, bench_scale_tables(model, levels, size), strict=True)
-    print(
-        "tables of scales: bits beyond those with exact scales, by entries (ours has 64): "
-        + ", ".join(f"{n}: {share:.3%}" for n, share in shares)
-    )
+    for rule, above in (("nearest entry (ours)", False), ("next larger entry", True)):
+        shares = zip(levels, bench_scale_tables(noted, levels, above=above), strict=True)
+        print(f"  {rule:21}" + ", ".join(f"{n}: {share:.3%}" for n, share in shares))
 
 
 def _bench_models(args: argparse.Namespace) -> None:

@@ -33,7 +33,8 @@ def table_places(log_scales: Tensor) -> Tensor:
     """
     low, high = float(LOG_SCALES[0]), float(LOG_SCALES[-1])
     last = SCALE_LEVELS - 1
-    return ((log_scales - low) * (last / (high - low))).clamp_(0, last)
+    places = ((log_scales - low) * (last / (high - low))).clamp_(0, last)
+    return places.nan_to_num_(last)  # a broken scale has a place, too: checksums tell
 
 
 def scale_bins(log_scales: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from dictco_lib.entropy.streams import (
     EncodingCoder,
     LatentStreams,
     Tables,
+    in_one_layout,
     to_symbols,
 )
 from dictco_lib.errors import DictcoError
@@ -51,29 +52,50 @@ class CoderCost:
 
 
 class _NotingCoder(EncodingCoder):
-    """Coder that notes what it codes: flat symbols and log-scales, slice by slice."""
+    """Coder that notes what it would code: flat symbols and log-scales, slice by slice."""
 
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables, [LatentStreams()])
         self.noted: list[tuple[np.ndarray, Tensor]] = []
 
     def code(self, k: int, y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        self.noted.append((to_symbols((y - mean).round()), log_scale(scale).flatten()))
-        return super().code(k, y, mean, scale)
+        symbols = (y - mean).round()
+        self.noted.append((to_symbols(symbols), log_scale(scale).flatten().cpu()))
+        return in_one_layout(symbols + mean)
+
+
+#: Of each slice of y of an image: its symbols, (n,) int32, and their log-scales, (n,) float64.
+Slices = list[tuple[np.ndarray, Tensor]]
 
 
 @torch.no_grad()
-def bench_coder(
-    model: Codec, size: tuple[int, int] = (768, 512), repeats: int = 5
-) -> list[CoderCost]:
+def slices_of(model: Codec, size: tuple[int, int] = (768, 512)) -> Slices:
+    """What a codec, with its tables built, codes of an image of such a width and height.
+
+    A packaged photograph, at quality 50 where there are qualities.
+
+    Raises:
+        OptionError: if the image has no pixels.
+    """
+    check_bench(size, 1)
+    codec, image = model.latent_codec.for_coding(), read_image(sized_image(size))
+    shape = (-(-size[1] // 64) * 4, -(-size[0] // 64) * 4)
+    coder = _NotingCoder(Tables(codec.y_tables, codec.z_tables))
+    level = level_of(model, 50.0 if model.config.is_variable_rate else None)
+    for box in tile_boxes(shape, 64 if max(shape) > 64 else 0):
+        codec.run(coder, level, analyse(model, image, box).double())
+    return coder.noted
+
+
+def bench_coder(model: Codec, noted: Slices, repeats: int = 5) -> list[CoderCost]:
     """Code the symbols of y of one image, slice by slice, with both coders.
 
     CompressAI's coder takes and gives lists: making them of arrays is part of its work, as it is
     part of its models'.
 
     Args:
-        model: a codec with its tables built.
-        size: width and height of the image in pixels.
+        model: whose tables code.
+        noted: what :func:`slices_of` gives.
         repeats: turns that count, after one that does not.
 
     Returns:
@@ -83,11 +105,10 @@ def bench_coder(
         OptionError: if there would be nothing to measure.
         DictcoError: if a coder does not give back what it got.
     """
-    check_bench(size, repeats)
+    check_bench((1, 1), repeats)
     tables = model.latent_codec.tables
     slices = [
-        (symbols, scale_bins(log_scales).to(torch.uint8).numpy())
-        for symbols, log_scales in _noted(model, size)
+        (symbols, scale_bins(log_scales).to(torch.uint8).numpy()) for symbols, log_scales in noted
     ]
     theirs = _Theirs()
     coders = {
@@ -123,30 +144,28 @@ def _turn(
     return middle - start, end - middle, sum(map(len, streams))
 
 
-@torch.no_grad()
 def bench_scale_tables(
-    model: Codec, levels: tuple[int, ...], size: tuple[int, int] = (768, 512)
+    noted: Slices, levels: tuple[int, ...], *, above: bool = False
 ) -> list[float]:
-    """What it costs to code with the nearest scale of a table instead of the scale itself.
+    """What it costs to code with a scale of a table instead of the scale itself.
 
     Args:
-        model: a codec with its tables built.
+        noted: what :func:`slices_of` gives.
         levels: entries of each table, spread over the range of scales like those of the models.
-        size: width and height of the image in pixels.
+        above: take the next larger entry, as CompressAI does, instead of the nearest.
 
     Returns:
         For each table the share of bits of y, ``-log2 p`` of the Gaussian, beyond those with
-        exact scales.
+        exact scales. It can be below 0, for a model's scales are not the best ones, either.
     """
-    noted = _noted(model, size)
     symbols = torch.from_numpy(np.concatenate([s for s, _ in noted])).double().abs()
     exact = torch.cat([log_scales for _, log_scales in noted])
     bits = _gaussian_bits(symbols, exact)
     shares = []
     for n in levels:
         table = torch.linspace(*LOG_SCALES[[0, -1]].tolist(), n, dtype=torch.float64)
-        nearest = table[torch.bucketize(exact, (table[1:] + table[:-1]) / 2)]
-        shares.append(_gaussian_bits(symbols, nearest) / bits - 1)
+        edges = table[:-1] if above else (table[1:] + table[:-1]) / 2
+        shares.append(_gaussian_bits(symbols, table[torch.bucketize(exact, edges)]) / bits - 1)
     return shares
 
 
@@ -154,17 +173,6 @@ def _gaussian_bits(distances: Tensor, log_scales: Tensor) -> float:
     scales = log_scales.exp()
     upper, lower = (torch.special.ndtr((half - distances) / scales) for half in (0.5, -0.5))
     return float(-(upper - lower).clamp(min=2.0**-PRECISION).log2().sum())
-
-
-def _noted(model: Codec, size: tuple[int, int]) -> list[tuple[np.ndarray, Tensor]]:
-    """Symbols of each slice and their log-scales, flat."""
-    codec, image = model.latent_codec.for_coding(), read_image(sized_image(size))
-    shape = (-(-size[1] // 64) * 4, -(-size[0] // 64) * 4)
-    coder = _NotingCoder(Tables(codec.y_tables, codec.z_tables))
-    level = level_of(model, 50.0 if model.config.is_variable_rate else None)
-    for box in tile_boxes(shape, 64 if max(shape) > 64 else 0):
-        codec.run(coder, level, analyse(model, image, box).double())
-    return coder.noted
 
 
 class _Theirs:

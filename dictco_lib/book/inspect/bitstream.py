@@ -30,7 +30,7 @@ from dictco_lib.entropy.streams import (
     channel_indexes,
     in_one_layout,
 )
-from dictco_lib.errors import BadChecksum
+from dictco_lib.errors import BadChecksum, OptionError
 from dictco_lib.evaluation.estimate import per_place
 from dictco_lib.images import eight_bit
 from dictco_lib.models import DictionaryCodec
@@ -317,14 +317,23 @@ def guarded(reading: Reading, eps: float) -> bytes:
 
 
 def border_step(image: np.ndarray, box: tuple[int, int, int, int], outwards: int = 0) -> float:
-    """Mean step between neighbouring pixels across the border of a box.
+    """Mean step, in levels, between neighbouring pixels across the border of a box.
 
     Args:
         image: shape (H, W, 3), in levels.
         box: left, top, width and height in pixels.
         outwards: the border is moved by so many pixels, inwards if negative.
+
+    Raises:
+        OptionError: if nothing is left of the box, or it has no neighbour on one of its sides.
     """
     left, top, width, height = box
+    space = min(left, top, image.shape[1] - left - width, image.shape[0] - top - height)
+    if not -min(width, height) / 2 < outwards < space:
+        raise OptionError(
+            f"the box {box}, moved outwards by {outwards} pixels, has no border inside an image "
+            f"of {image.shape[1]}x{image.shape[0]} pixels"
+        )
     columns = slice(left - outwards, left + width + outwards)
     rows = slice(top - outwards, top + height + outwards)
     right, down = np.diff(np.int16(image), axis=1), np.diff(np.int16(image), axis=0)
