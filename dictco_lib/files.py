@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import json
 import os
 import re
 import secrets
-import socket
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: Temporaries carry the process that writes them; it holds a lock on them while it lives.
 _TEMPORARY = re.compile(r"\.dictco-(\d+)-[0-9a-f]{16}\.tmp")
-_HELD: set[tuple[int, int]] = set()  # locks of this process, which the system would give twice
+_MADE: set[Path] = set()  # temporaries of this process
 
 
 def data_file(name: str) -> Path:
@@ -71,7 +71,7 @@ def check_writable(path: str | Path, what: str = "file") -> None:
     folder = path if what == "folder" else path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    with _named(path):
+    with writing(path):
         if not folder.is_dir():
             raise OutputError(f"{path} cannot be written: {folder} is a file; give another name")
         remove_leftovers(folder)
@@ -96,7 +96,7 @@ def check_name(path: str | Path, what: str = "file") -> Path:
         )
     path = _target(path)
     _check_length(path)
-    with _named(path):
+    with writing(path):
         kind = special_kind(path) or ("a file" if path.exists() else None)
     if what == "folder" and kind not in (None, "a folder"):
         raise OutputError(f"{path} is {kind}, expected a folder; give another name")
@@ -136,8 +136,8 @@ def _target(path: str | Path) -> Path:
 
 
 @contextmanager
-def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Call a full disk a full disk, and name the file that was asked for, not the temporary."""
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Make errors of writing ours: OutputError, DiskFull; they name ``path``, not the temporary."""
     try:
         yield
     except DictcoError:
@@ -178,6 +178,7 @@ def _is_full_at(temporary: Path) -> bool:
 def _temporary(folder: Path, mode: int) -> Iterator[Path]:
     """A new file that is locked while it is written, and gone afterwards."""
     path = folder / f".dictco-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    _MADE.add(path.absolute())  # before it is there: a signal may come as soon as it is
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
     try:
         with contextlib.suppress(OSError):  # some network disks have no locks
@@ -187,6 +188,16 @@ def _temporary(folder: Path, mode: int) -> Iterator[Path]:
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+        _MADE.discard(path.absolute())
+
+
+@atexit.register
+def _remove_made() -> None:
+    """Remove what a signal left that came between two lines: a temporary made, or not yet gone."""
+    for path in list(_MADE):
+        if f"-{os.getpid()}-" in path.name:  # not those of the process that forked this one
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -200,7 +211,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             DiskFull, if the disk is full. A link stays: its target changes.
     """
     path = check_name(path)
-    with _named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         old = path.stat() if path.exists() else None
         # The system takes the user's mask off; the name of a private file gets no public half.
@@ -208,11 +219,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = made.__enter__()
         mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
-        with _named(path, temporary):
+        with writing(path, temporary):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())  # the bytes first, then the name: power may fail between
-        with _named(path):
+        with writing(path):
             if old is None:
                 temporary.chmod(mode)  # some libraries put a file of their own in its place
             else:
@@ -232,7 +243,7 @@ def ignores_case(folder: Path) -> bool:
     """Are names in upper and lower case the same file in a folder, which may not be there yet?"""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    with _named(folder), _temporary(folder, 0o600) as path:
+    with writing(folder), _temporary(folder, 0o600) as path:
         return path.with_name(path.name.upper()).exists()
 
 
@@ -289,7 +300,7 @@ def append_text(path: str | Path, text: str) -> None:
     Raises:
         OutputError: if that is not possible; DiskFull, if the disk is full.
     """
-    with _named(Path(path)):
+    with writing(Path(path)):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             data = text.encode()
@@ -334,67 +345,3 @@ def _remove_unlocked(path: str) -> None:
                 os.unlink(path)
         finally:
             os.close(handle)
-
-
-@contextmanager
-def owned_folder(folder: str | Path, what: str) -> Iterator[None]:
-    """Own a folder of results while the block runs, so that no second run writes into it.
-
-    The system frees the lock of a process that is killed.
-
-    Args:
-        folder: made if it is not there.
-        what: for the message: "training".
-
-    Raises:
-        OutputError: if another run owns it, or it cannot be written.
-    """
-    path = Path(folder) / ".lock"
-    with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = None if fcntl is None else _lock(path, what)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            status = os.fstat(handle)
-            _HELD.discard((status.st_dev, status.st_ino))
-            path.unlink(missing_ok=True)  # while the lock is held: nobody else removes it
-            os.close(handle)
-
-
-def _lock(path: Path, what: str) -> int:
-    me = f"process {os.getpid()} on {socket.gethostname()}"
-    while True:
-        if _identity(path) in _HELD:  # opening and closing it would give up our own lock
-            raise _owned(path, what, me)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            # Not flock: worker processes would go on holding it after their parent was killed.
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            note = os.read(handle, 200).decode(errors="replace").strip()
-            os.close(handle)
-            raise _owned(path, what, note) from None
-        status = os.fstat(handle)
-        if _identity(path) == (status.st_dev, status.st_ino):
-            break
-        os.close(handle)  # its owner has just removed it
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, me.encode(), 0)
-    _HELD.add((status.st_dev, status.st_ino))
-    return handle
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(FileNotFoundError):
-        status = os.stat(path)
-        return status.st_dev, status.st_ino
-    return None
-
-
-def _owned(path: Path, what: str, owner: str) -> OutputError:
-    return OutputError(
-        f"{path.parent} belongs to another {what} that is running ({owner or 'just started'}); "
-        "wait for its end, stop it, or give another folder"
-    )

@@ -28,6 +28,7 @@ from dictco_lib.errors import DictcoError, DiskFull, ImageError, OutputError
 from dictco_lib.evaluation.rd import images_in
 from dictco_lib.images import find_images, looks_like_image, read_image
 from dictco_lib.training.data import TrainingImages
+from dictco_lib.training.ownership import owned_folder
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
 JXL = b"\xff\x0a" + bytes(40)
@@ -729,6 +730,42 @@ def test_a_killed_run_leaves_whole_files_and_can_be_repeated(run, tmp_path, mode
     assert run("decompress", "out", "back")[0] == 0
 
 
+ENDED = """
+import os, pathlib, sys
+from dictco_lib import files
+kind, name = {"open": (os, "open"), "unlink": (pathlib.Path, "unlink")}[sys.argv[1]]
+usual, calls = getattr(kind, name), []
+def ended(path, *args, **options):  # as if a signal came, once, around this line
+    if calls:
+        return usual(path, *args, **options)
+    calls.append(path)
+    if name == "open":
+        usual(path, *args, **options)
+    raise KeyboardInterrupt
+setattr(kind, name, ended)
+files.check_writable("a.txt")  # makes a temporary, and removes it
+"""
+
+
+@pytest.mark.parametrize("line", ["open", "unlink"])
+def test_a_signal_between_two_lines_leaves_no_temporary(run, tmp_path, line):
+    Path("out").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED, line], cwd="out", capture_output=True, text=True
+    )
+    assert "KeyboardInterrupt" in done.stderr
+    assert names("out") == []
+
+
+def test_a_process_that_was_forked_leaves_temporaries_alone(tmp_path, monkeypatch):
+    with files.atomic_path(tmp_path / "a.txt") as temporary:
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, "getpid", lambda: 1)
+            files._remove_made()
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "a.txt").read_bytes() == b"whole" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_folder_of_a_training_has_one_owner(run, tmp_path):
     recipe = {"model": "nano", "data": ["scikit-image"], "out": "run", "steps": 9999, "crop": 64}
     Path("r.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in recipe.items()))
@@ -746,11 +783,11 @@ def test_a_folder_of_a_training_has_one_owner(run, tmp_path):
 
 
 def test_a_folder_is_owned_once_within_a_process_too(tmp_path):
-    with files.owned_folder(tmp_path / "run", "training"):
+    with owned_folder(tmp_path / "run", "training"):
         with pytest.raises(OutputError, match="belongs to another training"):
-            with files.owned_folder(tmp_path / "run", "training"):
+            with owned_folder(tmp_path / "run", "training"):
                 pass
-    with files.owned_folder(tmp_path / "run", "training"):
+    with owned_folder(tmp_path / "run", "training"):
         pass
     assert not list((tmp_path / "run").iterdir())
 

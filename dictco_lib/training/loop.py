@@ -16,10 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dictco_lib.config import MS_SSIM_MIN_SIDE
 from dictco_lib.errors import RecipeError
-from dictco_lib.files import append_text, atomic_path, check_writable, owned_folder
+from dictco_lib.files import append_text, atomic_path, check_writable
 from dictco_lib.progress import bar as progress_bar
 from dictco_lib.training.data import TrainingImages, to_tensor
 from dictco_lib.training.log import parse_entry
+from dictco_lib.training.ownership import owned_folder
 from dictco_lib.training.recipe import Recipe
 from dictco_lib.training.stopping import Stop, stop_between_steps
 from dictco_lib.training.trainer import Trainer
