@@ -10,12 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dictco_lib.errors import OutputError
-from dictco_lib.files import writing
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks there
-    fcntl = None
+from dictco_lib.files import fcntl, writing
 
 _HELD: set[tuple[int, int]] = set()  # locks of this process, which the system would give twice
 
